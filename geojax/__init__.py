@@ -1,0 +1,100 @@
+"""geojax: networks, deformations and circuits as priced curves in groups of transformations.
+
+Five nouns (metric, action, field, path, fidelity) live in subpackages: `geojax.metrics.RKHS`,
+`geojax.actions.Points`, `geojax.fields.Neural`, `geojax.kernels.Gaussian`, and so on. The verbs
+over them are names of `geojax` itself: `geojax.integrate`, `geojax.shoot`, `geojax.match`.
+
+Everything is loaded on first use, so that importing geojax costs nothing: the command line
+answers `--help` before JAX is needed.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # What type checkers and editors read. A test holds it to the two tables below.
+    from geojax import (
+        actions as actions,
+        fields as fields,
+        flows as flows,
+        geodesics as geodesics,
+        io as io,
+        kernels as kernels,
+        matching as matching,
+        metrics as metrics,
+        networks as networks,
+        reports as reports,
+        shapes as shapes,
+        training as training,
+        viz as viz,
+    )
+    from geojax.flows import integrate as integrate
+    from geojax.geodesics import (
+        distance as distance,
+        jacobi_field as jacobi_field,
+        log as log,
+        mean as mean,
+        parallel_transport as parallel_transport,
+        sectional_curvature as sectional_curvature,
+        shoot as shoot,
+    )
+    from geojax.matching import load_match as load_match, match as match
+    from geojax.training import evaluate as evaluate, fit as fit, predict as predict
+
+    __version__: str
+
+SUBPACKAGES = frozenset(
+    {
+        "actions",
+        "fields",
+        "flows",
+        "geodesics",
+        "io",
+        "kernels",
+        "matching",
+        "metrics",
+        "networks",
+        "reports",
+        "shapes",
+        "training",
+        "viz",
+    }
+)
+
+# Public verb -> the subpackage that defines it.
+VERBS = {
+    "distance": "geodesics",
+    "evaluate": "training",
+    "fit": "training",
+    "integrate": "flows",
+    "jacobi_field": "geodesics",
+    "load_match": "matching",
+    "log": "geodesics",
+    "match": "matching",
+    "mean": "geodesics",
+    "parallel_transport": "geodesics",
+    "predict": "training",
+    "sectional_curvature": "geodesics",
+    "shoot": "geodesics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("geojax-engine")
+    elif name in VERBS:
+        value = getattr(importlib.import_module(f"geojax.{VERBS[name]}"), name)
+    elif name in SUBPACKAGES:
+        value = importlib.import_module(f"geojax.{name}")
+    else:
+        raise AttributeError(f"module 'geojax' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return sorted({"__version__", *SUBPACKAGES, *VERBS})

@@ -1,0 +1,284 @@
+"""`geojax match`: the cheapest deformation from one point file to another."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geojax._core.errors import InputError, NumericalError
+from geojax.cli import points as point_files
+from geojax.cli.naming import named_options
+from geojax.cli.options import Match
+from geojax.cli.run import Run
+from geojax.io import PointFile, encode_points
+
+
+def run(options: Match, run: Run) -> dict[str, Any]:
+    """Read, check, match, and write the deformation, the moved source and the report."""
+    source, target = point_files.read_pair(options.source, options.target)
+    fidelity = point_files.default_fidelity(source, target, options.fidelity)
+    every, goal = point_files.to_precision([source, target], options.x64)
+    start = every
+    if options.merge_duplicates is not None:
+        start, goal = _merged(options, start, goal, fidelity)
+    elif options.control_points is None:
+        point_files.refuse_duplicates(source)
+    run.config["fidelity"] = fidelity
+    for file in (source, target):
+        run.add_input(file.path)
+    run.check_folder(options.out)
+
+    with named_options(options, {"source": str(source.path), "target": str(target.path)}):
+        found = solve(
+            start,
+            goal,
+            fidelity=fidelity,
+            options=options,
+            run=run,
+            claim=lambda: run.claim(options.out),
+        )
+    figures = describe(found)
+    if not is_done(found):
+        # A result that was not reached is withheld; its numbers say how far it came.
+        run.figures = figures
+        raise NumericalError(failure(found, figures), found.result)
+    run.progress("writing")
+    found.save(run.folder)
+    moved = np.asarray(found.apply(every))
+    name = source.path.name
+    run.write(name, encode_points(name, moved, like=source))
+    run.progress("drawing")
+    run.write("report.html", report(found, figures, run, source, target))
+    show(figures, run)
+    return figures
+
+
+def solve(
+    start: np.ndarray,
+    goal: np.ndarray,
+    *,
+    fidelity: str,
+    options: Match,
+    run: Run,
+    claim: Callable[[], Any],
+) -> Any:
+    """Put the problem together from the options, claim the folder, and solve it."""
+    import jax.numpy as jnp
+
+    from geojax.kernels import by_name
+    from geojax.matching import match
+    from geojax.matching.match import diagonal
+    from geojax.shapes import MMD, Sinkhorn
+
+    scales = options.scale or (float(f"{diagonal(start) / 5:.2g}"),)
+    kernel = by_name(options.kernel, scales[0] if len(scales) == 1 else np.asarray(scales))
+    count = options.control_points
+    if count is None:
+        count = enough_points(kernel, jnp.asarray(start))
+    measure: Any = fidelity
+    if options.fidelity_scale is not None and fidelity != "landmarks":
+        measure = {"mmd": MMD, "sinkhorn": Sinkhorn}[fidelity](options.fidelity_scale)
+    claim()
+    run.progress("compiling")
+
+    def progress(iteration: int, objective: float, gradient: float) -> None:
+        run.progress(f"iteration {iteration}, objective {objective:.5g}, gradient {gradient:.2g}")
+
+    return match(
+        start,
+        goal,
+        metric=kernel,
+        fidelity=measure,
+        weight=options.weight,
+        control_points=count,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+        num_steps=options.num_steps,
+        progress=progress,
+        throw=False,
+    )
+
+
+def enough_points(kernel: Any, points: Any) -> int | None:
+    """How many control points a cloud needs where its points are far closer than the kernel scale.
+
+    Such points move together, and their kernel matrix cannot be inverted in the precision at hand.
+    The largest number is taken, spread evenly, for which it can; None if all points are good.
+    """
+    from geojax.matching.match import spread
+
+    limit = 1e5 if points.dtype == np.float32 else 1e11
+    if len(points) > 2000 or len(points) < 2 or _condition(kernel, points) <= limit:
+        return None
+    order = np.asarray(spread(np.asarray(points), len(points)))
+    low, high = 1, len(points)
+    while high - low > 1:
+        middle = (low + high) // 2
+        good = _condition(kernel, points[order[:middle]]) <= limit
+        low, high = (middle, high) if good else (low, middle)
+    return low
+
+
+def _condition(kernel: Any, points: Any) -> float:
+    values = np.linalg.eigvalsh(np.asarray(kernel(points, points), np.float64))
+    return float(values[-1] / values[0]) if values[0] > 0 else np.inf
+
+
+def _merged(
+    options: Match, start: np.ndarray, goal: np.ndarray, fidelity: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Source (and for landmarks the partners in the target) with close points merged."""
+    tolerance = options.merge_duplicates
+    if tolerance is None or not np.isfinite(tolerance) or tolerance < 0:
+        raise InputError(f"--merge-duplicates: {tolerance} is no distance; give one of at least 0")
+    groups = point_files.merge_groups(start, tolerance)
+    if fidelity == "landmarks":
+        goal = point_files.group_means(goal, groups)
+    return point_files.group_means(start, groups), goal
+
+
+def is_done(found: Any) -> bool:
+    """Whether a match reached what it was asked for."""
+    from geojax._core.results import RESULTS
+
+    return bool(found.result == RESULTS.successful)
+
+
+def failure(found: Any, figures: dict[str, Any]) -> str:
+    """Why a match is not done, with the numbers, and what to do about it."""
+    from geojax._core.results import RESULTS, message
+
+    if bool(found.result == RESULTS.not_converged):
+        return (
+            f"the match did not reach its tolerance: gradient {figures['gradient_norm']:.1e} of "
+            f"that at rest after {figures['iterations']} iterations; raise --max-iterations or "
+            "--tolerance, or lower --weight"
+        )
+    return f"the match failed: {message(found.result)} (--num-steps is {found.problem.num_steps})"
+
+
+def describe(found: Any) -> dict[str, Any]:
+    """The figures of a match, as they go into result.json."""
+    problem = found.problem
+    moved, target = np.asarray(found.moved), np.asarray(problem.target)
+    before = point_files.nearest_distances(np.asarray(problem.source), target)
+    after = point_files.nearest_distances(moved, target)
+    return {
+        "points": len(problem.source),
+        "target_points": len(target),
+        "control_points": len(problem.base),
+        "scale": problem.metric.kernel.finest_scale,
+        "weight": problem.weight,
+        "energy": found.energy,
+        "objective": found.objective,
+        "residual": found.residual,
+        "distance_before": np.mean(before),
+        "distance_after": np.mean(after),
+        "largest_distance_after": np.max(after),
+        "iterations": found.num_iterations,
+        "gradient_norm": found.gradient_norm,
+        "energy_drift": found.path.energy_drift,
+        "folds": found.folds,
+        "smallest_determinant": found.smallest_determinant,
+        "inverse_error": found.inverse_error,
+    }
+
+
+# Figure -> what it is called on the page and on the screen; "u" stands for the unit of the points.
+LABELS = {
+    "outline_distance_before": ("mean distance to the other outline, before", "u"),
+    "outline_distance_after": ("mean distance to the other outline, after", "u"),
+    "distance_before": ("mean distance to the nearest point, before", "u"),
+    "distance_after": ("mean distance to the nearest point, after", "u"),
+    "largest_distance_after": ("largest distance to the nearest point, after", "u"),
+    "residual": ("residual, in the terms of the fidelity", ""),
+    "energy": ("energy of the deformation", "u²"),
+    "folds": ("folds (Jacobian determinant not positive)", ""),
+    "smallest_determinant": ("smallest Jacobian determinant", ""),
+    "inverse_error": ("largest error of moving there and back", "u"),
+    "energy_drift": ("relative drift of the energy along the path", ""),
+    "scale": ("kernel scale", "u"),
+    "weight": ("weight of the fidelity", ""),
+    "control_points": ("control points", ""),
+    "iterations": ("iterations", ""),
+    "gradient_norm": ("gradient, relative to that at rest", ""),
+}
+
+
+def show(figures: dict[str, Any], run: Run, unit: str = "") -> None:
+    """Print the figures and where the results are."""
+    from geojax.cli.run import clean
+    from geojax.reports import form
+
+    run.clear_progress()
+    plain = clean(figures)
+    for key, (label, symbol) in LABELS.items():
+        if key not in plain:
+            continue
+        tail = f" {symbol.replace('u', unit)}" if symbol and unit else ""
+        print(f"{label:48} {form(plain.get(key))}{tail}")
+    print(f"{'report':48} {run.folder}/report.html" if run.folder else "")
+
+
+def view(found: Any, **options: Any) -> Any:
+    """What a report shows of a match."""
+    from geojax.matching.problem import moved_source
+    from geojax.reports import MatchView
+
+    history = np.asarray(found.history)
+    dtype = np.asarray(found.problem.source).dtype
+    return MatchView(
+        source=np.asarray(found.problem.source),
+        target=np.asarray(found.problem.target),
+        moved=np.asarray(found.moved),
+        paths=np.asarray(moved_source(found.path)),
+        objective={"objective": history[np.isfinite(history)].tolist()},
+        folds=found.folds,
+        move=lambda points: np.asarray(found.apply(np.asarray(points, dtype))),
+        **options,
+    )
+
+
+def rows(figures: dict[str, Any], unit: str = "") -> list[list[Any]]:
+    """The table of figures: name, value, unit."""
+    from geojax.cli.run import clean
+
+    plain = clean(figures)
+    return [
+        [label, plain[key], symbol.replace("u", unit or "unit of the points")]
+        for key, (label, symbol) in LABELS.items()
+        if key in plain
+    ]
+
+
+def report(
+    found: Any, figures: dict[str, Any], run: Run, source: PointFile, target: PointFile
+) -> str:
+    """The page of a match."""
+    from geojax.cli.run import clean, versions
+    from geojax.reports import Quantity, Table, match_section, render_page
+
+    plain = clean(figures)
+    # With the name of the array, where several lie in one file.
+    names = [Path(str(run.config[key])).name for key in ("source", "target")]
+    section = match_section(
+        view(found, source_name=names[0], target_name=names[1]),
+        title="The match",
+        text=f"{names[0]} has {len(source.points)} points, {names[1]} has {len(target.points)}.",
+        table=Table(["figure", "value", "unit"], rows(figures)),
+    )
+    return render_page(
+        f"{names[0]} to {names[1]}",
+        "The deformation of least energy that carries the points of one file to those of the "
+        "other, found with geojax.",
+        [section],
+        quantities=[
+            Quantity(plain["distance_before"], "", "mean distance to the nearest point, before"),
+            Quantity(plain["distance_after"], "", "the same, after"),
+            Quantity(plain["folds"], "", "folds"),
+            Quantity(plain["inverse_error"], "", "largest error of moving there and back"),
+        ],
+        versions=versions(),
+        config=run.config,
+    )

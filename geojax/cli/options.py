@@ -1,0 +1,206 @@
+"""The options of every command, as frozen dataclasses.
+
+This module is read to answer `--help`, so it imports nothing that takes long. The strings below
+fields are their help texts.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
+
+import tyro
+
+Kernel = Literal["gaussian", "cauchy", "laplace", "matern32", "matern52"]
+Fidelity = Literal["landmarks", "mmd", "sinkhorn"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options that every command has."""
+
+    x64: bool = False
+    """Compute in double precision."""
+    no_cache: bool = False
+    """Do not keep compiled programs on the disk. (Kept, they let the next run start sooner.)"""
+    overwrite: bool = False
+    """Write into --out even if it holds the result of another run."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Common):
+    """Match two brain outlines, train a network with and without regulariser, show one page.
+
+    Needs no files: the data come inside nilearn and scikit-learn. Open report.html in the folder.
+    """
+
+    out: str = "geojax-demo"
+    """Folder for the results."""
+    points: int = 300
+    """Points on each outline."""
+    epochs: int = 60
+    """Epochs of each training."""
+    seed: int = 0
+    """Seed of the network's initialisation and of the order of the data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match(Common):
+    """Find the cheapest deformation that carries the points of SOURCE to those of TARGET.
+
+    Files: npy, npz (FILE.npz:ARRAY picks one), csv, vtk, ply. The folder --out then holds the
+    deformation, the moved source in the format it came in, report.html and result.json.
+    """
+
+    source: tyro.conf.Positional[str]
+    """Point file to move."""
+    target: tyro.conf.Positional[str]
+    """Point file to reach."""
+    out: str
+    """Folder for the results."""
+    fidelity: Fidelity | None = None
+    """How closeness is measured: landmarks (point i goes to point i; the default where both files
+    have the same number of points), mmd or sinkhorn (unlabelled points)."""
+    kernel: Kernel = "gaussian"
+    """Kernel of the velocities: how far a point takes its neighbours along."""
+    scale: tuple[float, ...] = ()
+    """Length scale of the kernel, in the unit of the points; several are summed. Chosen from the
+    data if not given."""
+    fidelity_scale: float | None = None
+    """Length over which mmd (its kernel's scale) or sinkhorn (its blur) tells points apart; from
+    the data if not given."""
+    weight: float | None = None
+    """Price of the distance to the target against the energy: larger comes closer. 1000 for
+    landmarks if not given."""
+    num_steps: int = 5
+    """Time steps of the path."""
+    max_iterations: int = 200
+    """Iterations of the optimiser."""
+    tolerance: float = 1e-3
+    """Gradient at which the optimiser stops, relative to that at rest."""
+    control_points: int | None = None
+    """Move the points by so many control points. If not given: by all points, or where these are
+    far closer than the scale, by as many as it takes."""
+    merge_duplicates: float | None = None
+    """Merge points of the source that are closer than this."""
+    config: str | None = None
+    """TOML file with these options; what the command line gives goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply(Common):
+    """Move the points of a file by a deformation that `geojax match` has saved.
+
+    The moved file keeps its name, its format and all but the coordinates.
+    """
+
+    run: tyro.conf.Positional[str]
+    """Folder of the match."""
+    points: tyro.conf.Positional[str]
+    """Point file to move."""
+    inverse: bool = False
+    """Move back: from the target to the source."""
+    out: str | None = None
+    """Folder for the results; a folder inside that of the match if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Common):
+    """Train a classifier whose path is short as well as right, and its plain twin.
+
+    The network is a velocity field that moves an image to its class; the regulariser prices the
+    energy of its path. Handwritten digits of scikit-learn, with a fixed split.
+    """
+
+    out: str
+    """Folder for the results."""
+    seeds: tuple[int, ...] = (0,)
+    """One training (and one twin) for each seed."""
+    energy_weight: float = 0.05
+    """Price of the path's energy in the loss; 0 trains the plain network."""
+    data: str | None = None
+    """Samples to train on in place of the digits: npz with x and y, or csv with the class in the
+    last column. A quarter of each class is kept for testing."""
+    no_twin: bool = False
+    """Do not train the plain twin: the same network with weight zero."""
+    epochs: int = 60
+    """Passes over the training set."""
+    learning_rate: float = 3e-3
+    """Peak step size of the optimiser."""
+    batch_size: int = 128
+    """Samples in a batch."""
+    widths: tuple[int, ...] = (128, 128)
+    """Neurons of each hidden layer of the velocity."""
+    activation: Literal["gelu", "silu", "softplus", "tanh"] = "silu"
+    """Activation of the velocity."""
+    num_steps: int = 4
+    """Steps from input to answer while training."""
+    warmup_epochs: int = 5
+    """Epochs over which the step size rises to its peak."""
+    weight_decay: float = 0.0
+    """Weight decay of the optimiser."""
+    clip_norm: float = 1.0
+    """Largest norm of a gradient."""
+    input_noise: float = 0.15
+    """Standard deviation of the noise that is added to the inputs while training."""
+    config: str | None = None
+    """TOML file with these options; what the command line gives goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Common):
+    """Say what geojax runs on: versions, devices, precision, cache, extras, and a small check."""
+
+    out: str | None = None
+    """Folder for result.json."""
+
+
+Options = Demo | Match | Apply | Train | Doctor
+
+COMMANDS: dict[str, type[Options]] = {
+    "demo": Demo,
+    "match": Match,
+    "apply": Apply,
+    "train": Train,
+    "doctor": Doctor,
+}
+
+# Words that people use for an option, where spelling alone would not lead to it.
+SYNONYMS = {
+    "sigma": "scale",
+    "sigam": "scale",
+    "width": "scale",
+    "bandwidth": "scale",
+    "loss": "fidelity",
+    "attachment": "fidelity",
+    "regularisation": "energy-weight",
+    "lambda": "weight",
+    "output": "out",
+    "steps": "num-steps",
+    "iterations": "max-iterations",
+    "double": "x64",
+    "force": "overwrite",
+    "lr": "learning-rate",
+    "seed": "seeds",
+}
+
+
+def command_type(defaults: dict[str, Options]) -> Any:
+    """The type that tyro parses: one subcommand per command, with defaults from a file if any."""
+    parts = [
+        Annotated[
+            kind,
+            tyro.conf.subcommand(name, default=defaults[name])
+            if name in defaults
+            else tyro.conf.subcommand(name),
+        ]
+        for name, kind in COMMANDS.items()
+    ]
+
+    return Union[tuple(parts)]  # noqa: UP007 (built at run time)
+
+
+__all__ = [
+    "COMMANDS", "SYNONYMS", "Apply", "Common", "Demo", "Doctor", "Match", "Options", "Train",
+    "command_type",
+]  # fmt: skip

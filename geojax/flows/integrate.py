@@ -1,0 +1,316 @@
+"""The verb `integrate`: any velocity field along time, over points or over a group."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from geojax._core import checks
+from geojax._core.errors import InputError
+from geojax._core.results import throw_if_failed
+from geojax.actions import AbstractAction, AbstractGroup
+from geojax.flows.path import Path, kinetic_energy, speed
+from geojax.flows.solvers import LieTerm, MuntheKaas
+from geojax.flows.stepping import Save, Time, check_options, solve
+
+RunningCost = Callable[[Array, Array, Array], Array]
+
+
+def integrate(
+    field: Callable,
+    state: PyTree,
+    *,
+    action: AbstractAction | None = None,
+    t0: Time = 0.0,
+    t1: Time = 1.0,
+    num_steps: int = 20,
+    reverse: bool = False,
+    costs: Mapping[str, RunningCost] | None = None,
+    divergence: Literal["exact", "hutchinson"] | None = None,
+    key: PRNGKeyArray | None = None,
+    save: Save = "steps",
+    solver: diffrax.AbstractSolver | None = None,
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    max_steps: int | None = 4096,
+    throw: bool = True,
+) -> Path:
+    """Move a state along a time-dependent velocity field.
+
+    Args:
+        field: `field(t, x) -> velocity`. Without an action, x is an array of points
+            `[..., d]`, each moved by its own velocity.
+        state: where to start; with a group action, a matrix.
+        action: how velocities move the state; None for points moved by the values of the field.
+        t0, t1: start and end of time, `t0 < t1`.
+        num_steps: equal steps; with a controller, equal intervals at whose ends the path is
+            saved.
+        reverse: run the flow backwards from `t1` to `t0`: the inverse flow.
+        costs: running costs `name -> f(t, x, velocity) -> [...]`, one value per point, integrated
+            in the same solve. Energy and length are always there.
+        divergence: also integrate the divergence, so that `path.log_det` is the log-determinant
+            of the flow's Jacobian and `log_density - path.log_det` the moved log-density;
+            `"exact"` takes d derivatives, `"hutchinson"` one random probe, and needs `key`.
+        save: `"steps"` for the whole path, `"end"` for its two ends.
+        solver: Tsit5 by default, a Munthe-Kaas step for groups.
+        stepsize_controller, adjoint, max_steps: passed to diffrax. Costs take no part in the
+            error estimate, so measuring a path does not change it.
+        throw: raise if the solve failed; otherwise `path.result` says so.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: options that do not fit, or a state that is not finite.
+        NumericalError: the solve failed (only outside `jit`, and only if `throw`).
+
+    Gradient: forward and reverse, any order, with equal steps; otherwise that of the adjoint.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> path = integrate(lambda t, x: -x, jnp.ones((1, 2)), divergence="exact")
+        >>> [round(float(v), 5) for v in (path.end[0, 0], path.log_det[0])]
+        [0.36788, -2.0]
+
+    Reference: `[chen2018neural]`, `[kidger2021neural]`.
+    """
+    check_options(
+        t0=t0,
+        t1=t1,
+        num_steps=num_steps,
+        max_steps=max_steps,
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+        adjoint=adjoint,
+        save=save,
+    )
+    costs = dict(costs or {})
+    if divergence not in (None, "exact", "hutchinson"):
+        raise InputError(
+            f"Argument divergence must be 'exact', 'hutchinson' or None, but is {divergence!r}."
+        )
+    if divergence == "hutchinson" and key is None:
+        raise InputError("Argument key must be given with divergence='hutchinson', but is None.")
+    if action is not None:
+        state = action.check(state, "state")
+        if costs or divergence:
+            raise InputError("Arguments costs and divergence are for points: leave action None.")
+    else:
+        state = checks.finite(checks.as_float_array(state, "state"), "state")
+    checks.resolved_interval(t0, t1, num_steps, jnp.finfo(state.dtype).dtype)
+    _check_jumps(getattr(field, "jumps", None), t0, t1, num_steps)
+    is_group = isinstance(action, AbstractGroup)
+    path = _integrate(
+        field,
+        state,
+        action,
+        jnp.asarray(t0, float),
+        jnp.asarray(t1, float),
+        costs,
+        key,
+        solver if solver is not None else (MuntheKaas() if is_group else diffrax.Tsit5()),
+        stepsize_controller,
+        adjoint,
+        num_steps=num_steps,
+        reverse=bool(reverse),
+        divergence=divergence,
+        save=save,
+        max_steps=max_steps,
+    )
+    return throw_if_failed(path, path.result, what="integrate") if throw else path
+
+
+class _Augmented(eqx.Module):
+    """State of an integration over points with everything that is accumulated beside it."""
+
+    x: Float[Array, "*batch d"]
+    costs: dict[str, Float[Array, "*batch"]]
+    log_det: Float[Array, "*batch"] | None
+
+
+@eqx.filter_jit
+def _integrate(
+    field,
+    state,
+    action,
+    t0,
+    t1,
+    costs,
+    key,
+    solver,
+    stepsize_controller,
+    adjoint,
+    *,
+    num_steps,
+    reverse,
+    divergence,
+    save,
+    max_steps,
+) -> Path:
+    dtype = jnp.finfo(state.dtype).dtype
+    t0, t1 = t0.astype(dtype), t1.astype(dtype)
+    jumps = getattr(field, "jumps", None)
+    if reverse:
+        t0, t1 = -t1, -t0
+        jumps = None if jumps is None else -jumps
+    options: dict[str, Any] = dict(
+        t0=t0,
+        t1=t1,
+        num_steps=num_steps,
+        solver=solver,
+        adjoint=adjoint,
+        max_steps=max_steps,
+        save=save,
+        jumps=jumps,
+    )
+    clock = _Clock(reverse)
+    if action is not None:
+        return _integrate_action(field, state, action, clock, stepsize_controller, options)
+    costs = {"energy": kinetic_energy, "length": speed, **costs}
+    probe = None
+    if divergence == "hutchinson":
+        probe = jax.random.rademacher(key, state.shape, state.dtype)
+    rates = _AugmentedField(field, costs, clock, probe, divergence)
+    zero = jnp.zeros(state.shape[:-1], state.dtype)
+    like = jax.eval_shape(rates, t0, _Augmented(state, {}, zero), None)
+    zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in like.costs.items()}
+    start = _Augmented(state, zeros, zero if divergence else None)
+    if isinstance(stepsize_controller, diffrax.PIDController):
+        norm = stepsize_controller.norm
+        stepsize_controller = eqx.tree_at(
+            lambda c: c.norm, stepsize_controller, lambda y: norm((y.x, y.log_det))
+        )
+    steps = solve(diffrax.ODETerm(rates), start, stepsize_controller=stepsize_controller, **options)
+    totals = {name: value[-1] for name, value in steps.states.costs.items()}
+    return Path(
+        times=clock(steps.times),
+        states=steps.states.x,
+        energy=totals.pop("energy"),
+        length=totals.pop("length"),
+        costs=totals,
+        log_det=None if divergence is None else steps.states.log_det[-1],
+        result=steps.result,
+        num_steps=steps.num_steps,
+        num_evaluations=steps.num_evaluations,
+        time_reached=clock(steps.reached),
+    )
+
+
+class _Clock(eqx.Module):
+    """Time of the field at solver time s: a reversed flow is the flow of the reversed field.
+
+    The opposite time, with no offset, so that jumps stay where they are to the last bit.
+    """
+
+    reverse: bool = eqx.field(static=True)
+
+    def __call__(self, s):
+        return -s if self.reverse else s
+
+    def sign(self, velocity: Any) -> Any:
+        return jax.tree.map(jnp.negative, velocity) if self.reverse else velocity
+
+
+# The right-hand sides are modules, not closures, so that diffrax can differentiate what they hold.
+
+
+class _AugmentedField(eqx.Module):
+    """Velocity, running costs and divergence of points."""
+
+    field: Callable
+    costs: dict[str, Callable]
+    clock: _Clock
+    probe: Float[Array, "*batch d"] | None
+    divergence: str | None = eqx.field(static=True)
+
+    def __call__(self, s, y, args):
+        t = self.clock(s)
+        if self.divergence is None:
+            velocity, rate = self.field(t, y.x), None
+        else:
+            velocity, rate = _divergence(lambda x: self.field(t, x), y.x, self.probe)
+        # costs are prices along the curve: positive in either direction of time
+        prices = {name: cost(t, y.x, velocity) for name, cost in self.costs.items()}
+        return _Augmented(self.clock.sign(velocity), prices, self.clock.sign(rate))
+
+
+class _Velocity(eqx.Module):
+    """Velocity of a state that is moved by an action."""
+
+    field: Callable
+    clock: _Clock
+
+    def __call__(self, s, y):
+        return self.clock.sign(self.field(self.clock(s), y))
+
+
+class _Moved(eqx.Module):
+    """Time derivative of a state that is moved by an action."""
+
+    velocity: _Velocity
+    action: AbstractAction
+
+    def __call__(self, s, y, args):
+        return self.action(self.velocity(s, y), y)
+
+
+def _integrate_action(field, state, action, clock, controller, options) -> Path:
+    velocity = _Velocity(field, clock)
+    if isinstance(action, AbstractGroup):
+        term: diffrax.AbstractTerm = LieTerm(action, velocity)
+    else:
+        term = diffrax.ODETerm(_Moved(velocity, action))
+    steps = solve(term, state, stepsize_controller=controller, **options)
+
+    def ambient_speed(t, y):
+        rate: Any = term.vf(t, y, None)
+        squared = jnp.sum(jnp.real(jnp.conj(rate) * rate))
+        return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
+
+    # by the trapezoidal rule over the saved states: a group path carries no running costs
+    speeds = jax.vmap(ambient_speed)(steps.times, steps.states)
+    gaps = jnp.diff(steps.times)
+    return Path(
+        times=clock(steps.times),
+        states=steps.states,
+        energy=0.25 * jnp.sum(gaps * (jnp.square(speeds[1:]) + jnp.square(speeds[:-1]))),
+        length=0.5 * jnp.sum(gaps * (speeds[1:] + speeds[:-1])),
+        result=steps.result,
+        num_steps=steps.num_steps,
+        num_evaluations=steps.num_evaluations,
+        time_reached=clock(steps.reached),
+    )
+
+
+def _divergence(field, x, probe):
+    """Value and divergence of a field that acts on each point by itself."""
+    if probe is not None:
+        value, derivative = jax.jvp(field, (x,), (probe,))
+        return value, jnp.sum(probe * derivative, axis=-1)
+    value, push = jax.linearize(field, x)
+    directions = jnp.eye(x.shape[-1], dtype=x.dtype)
+
+    def diagonal(k):
+        return push(jnp.broadcast_to(directions[k], x.shape))[..., k]
+
+    return value, functools.reduce(jnp.add, [diagonal(k) for k in range(x.shape[-1])])
+
+
+def _check_jumps(jumps, t0, t1, num_steps):
+    """Jumps of a field must fall on the ends of steps, or the solver loses its order."""
+    if jumps is None or any(checks.is_tracer(v) for v in (jumps, t0, t1)):
+        return
+    inside = np.asarray([t for t in np.asarray(jumps) if t0 < t < t1])
+    position = (inside - t0) / (t1 - t0) * num_steps
+    off = np.abs(position - np.round(position)) > 1e-6
+    if np.any(off):
+        raise InputError(
+            f"Argument num_steps must put a step at every jump of the field, but with "
+            f"{num_steps} steps the jump at t = {inside[off][0]:g} falls inside one."
+        )

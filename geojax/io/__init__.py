@@ -1,0 +1,21 @@
+"""Files to points and back, saved arrays with their hashes, and real data without downloads.
+
+Nothing in this package needs JAX: files are read and checked in NumPy, before anything is compiled.
+"""
+
+from geojax.io.arrays import load_arrays as load_arrays, save_arrays as save_arrays
+from geojax.io.datasets import (
+    Mesh as Mesh,
+    brain_outlines as brain_outlines,
+    brain_surface as brain_surface,
+    digits as digits,
+    mnist_subset as mnist_subset,
+)
+from geojax.io.files import verify as verify, write_bytes as write_bytes, write_json as write_json
+from geojax.io.points import (
+    PointFile as PointFile,
+    encode_points as encode_points,
+    read_points as read_points,
+    write_points as write_points,
+)
+from geojax.io.sections import Curve as Curve, plane_section as plane_section, resample as resample

@@ -1,0 +1,79 @@
+"""The problem that `match` solves: energy plus weighted fidelity, over initial momenta."""
+
+import diffrax
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from geojax.actions import Points
+from geojax.flows import Path
+from geojax.geodesics import hamiltonian, shoot
+from geojax.kernels import kernel_sum
+from geojax.metrics import RKHS
+from geojax.shapes import AbstractFidelity
+
+
+class Problem(eqx.Module):
+    """Minimise `energy(p) + weight * fidelity(source carried by p, target)` over p.
+
+    Attributes:
+        metric: price of velocity fields.
+        fidelity: distance between the carried source and the target.
+        weight: price of a unit of fidelity.
+        source: points that are to be carried, `[n, d]`.
+        target: where to, `[m, d]`.
+        control_points: where momenta sit, `[c, d]`; None if they sit on the source itself.
+        solver: diffrax solver of the shooting.
+        num_steps: its number of equal steps.
+    """
+
+    metric: RKHS
+    fidelity: AbstractFidelity
+    weight: Float[Array, ""]
+    source: Float[Array, "n d"]
+    target: Float[Array, "m d"]
+    control_points: Float[Array, "c d"] | None
+    solver: diffrax.AbstractSolver
+    num_steps: int = eqx.field(static=True)
+
+    @property
+    def base(self) -> Float[Array, "c d"]:
+        """The points that hold the momenta."""
+        return self.source if self.control_points is None else self.control_points
+
+    def shoot(self, momentum: Float[Array, "c d"], **options) -> Path:
+        """The geodesic of a momentum; carries the source if it is not what is shot."""
+        carried = None if self.control_points is None else self.source
+        options = {"solver": self.solver, "num_steps": self.num_steps, "throw": False, **options}
+        return shoot(self.metric, Points(), self.base, momentum, carried=carried, **options)
+
+    def moved(self, momentum: Float[Array, "c d"]) -> Float[Array, "n d"]:
+        """The source at the end of the geodesic of a momentum."""
+        return moved_source(self.shoot(momentum, save="end"))[-1]
+
+    def energy(self, momentum: Float[Array, "c d"]) -> Float[Array, ""]:
+        """Energy of the geodesic: half the squared norm of the momentum."""
+        return hamiltonian(self.metric, Points(), self.base, momentum)
+
+    def objective(self, momentum: Float[Array, "c d"]) -> Float[Array, ""]:
+        """Energy plus weighted fidelity, without the part that only the target decides."""
+        data = self.fidelity.cross(self.moved(momentum), self.target)
+        return self.energy(momentum) + self.weight * data
+
+    def constant(self) -> Float[Array, ""]:
+        """The part of the objective that only the target decides."""
+        return self.weight * self.fidelity.target_term(self.target)
+
+    def gradient(self, momentum: Float[Array, "c d"]) -> Float[Array, "c d"]:
+        """Derivative of the objective in the momentum; zero at the solution."""
+        return jax.grad(self.objective)(momentum)
+
+    def gradient_at_rest(self) -> Float[Array, "c d"]:
+        """Derivative of the objective at zero momentum: there points move by `K p` exactly."""
+        pull = jax.grad(self.fidelity.cross)(self.source, self.target)
+        return self.weight * kernel_sum(self.metric.kernel, self.base, self.source, pull)
+
+
+def moved_source(path: Path) -> Float[Array, "k n d"]:
+    """The carried source along a path of `Problem.shoot`."""
+    return path.states if path.carried is None else path.carried

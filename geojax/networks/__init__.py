@@ -1,0 +1,7 @@
+"""Networks: flax nnx modules that are also paths from their input to their answer."""
+
+from geojax.networks.continuous import (
+    ACTIVATIONS as ACTIVATIONS,
+    ContinuousClassifier as ContinuousClassifier,
+    VelocityNetwork as VelocityNetwork,
+)

@@ -1,0 +1,140 @@
+"""A classifier of continuous depth: a velocity moves the input until a linear read-out can tell."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Real
+
+from geojax._core import checks
+from geojax._core.errors import InputError
+from geojax.fields import Neural
+from geojax.flows import Path, integrate
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+    "tanh": jnp.tanh,
+}
+
+
+class VelocityNetwork(nnx.Module):
+    """A velocity `v(t, x)`: a fully connected network of place and time.
+
+    The activations are smooth, so that an adaptive solver keeps its order.
+
+    Args:
+        num_features: dimension d of the place and of the velocity.
+        widths: neurons of each hidden layer.
+        activation: name of an entry of `ACTIVATIONS`.
+        dtype: of the parameters.
+        rngs: where the initial parameters are drawn from.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> velocity = VelocityNetwork(3, (8,), rngs=nnx.Rngs(0))
+        >>> velocity(jnp.array(0.5), jnp.ones((4, 3))).shape
+        (4, 3)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        widths: Sequence[int] = (128, 128),
+        *,
+        activation: str = "silu",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        checks.count(num_features, "num_features")
+        if activation not in ACTIVATIONS:
+            raise InputError(
+                f"Argument activation must be one of {', '.join(ACTIVATIONS)}, but is "
+                f"{activation!r}{checks.nearest_name(activation, ACTIVATIONS)}."
+            )
+        self.activation = activation
+        # the time is one more input
+        sizes = [num_features + 1, *(checks.count(w, "widths") for w in widths), num_features]
+        self.layers = nnx.List(
+            nnx.Linear(n, m, param_dtype=dtype, rngs=rngs) for n, m in itertools.pairwise(sizes)
+        )
+
+    def __call__(self, t: Real[Array, ""], x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        time = jnp.broadcast_to(jnp.asarray(t, x.dtype), (*x.shape[:-1], 1))
+        hidden = jnp.concatenate([x, time], axis=-1)
+        for layer in self.layers[:-1]:
+            hidden = ACTIVATIONS[self.activation](layer(hidden))
+        return self.layers[-1](hidden)
+
+
+class ContinuousClassifier(nnx.Module):
+    """Moves its input along a velocity for one unit of time, then reads the class off linearly.
+
+    It is the limit of a residual network of infinitely many layers with small steps; the energy
+    of the path prices how much the layers do.
+
+    Args:
+        num_features: dimension d of the inputs.
+        num_classes: number of classes.
+        widths, activation, dtype: of the velocity, as for `VelocityNetwork`.
+        rngs: where the initial parameters are drawn from.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> model = ContinuousClassifier(3, 2, widths=(8,), rngs=nnx.Rngs(0))
+        >>> model(jnp.ones((4, 3))).shape
+        (4, 2)
+        >>> path = model.path(jnp.ones((4, 3)), num_steps=5)
+        >>> path.states.shape, path.energy.shape
+        ((6, 4, 3), (4,))
+
+    Reference: [chen2018neural]
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        *,
+        widths: Sequence[int] = (128, 128),
+        activation: str = "silu",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.num_features = checks.count(num_features, "num_features")
+        self.num_classes = checks.count(num_classes, "num_classes", least=2)
+        self.velocity = VelocityNetwork(
+            num_features, widths, activation=activation, dtype=dtype, rngs=rngs
+        )
+        self.head = nnx.Linear(num_features, num_classes, param_dtype=dtype, rngs=rngs)
+
+    @property
+    def field(self) -> Neural:
+        """The velocity as a field."""
+        return Neural(self.velocity)
+
+    def path(self, inputs: Float[Array, "*batch d"], **options: Any) -> Path:
+        """The path of each input from time 0 to time 1.
+
+        Args:
+            inputs: `[..., d]`.
+            options: keyword arguments of `geojax.integrate`, such as `num_steps`, `solver`,
+                `stepsize_controller`, `save`, `throw`.
+        """
+        return integrate(self.field, inputs, **options)
+
+    def read(self, states: Float[Array, "*batch d"]) -> Float[Array, "*batch classes"]:
+        """Logits of states at the end of their path."""
+        return self.head(states)
+
+    def __call__(
+        self, inputs: Float[Array, "*batch d"], **options: Any
+    ) -> Float[Array, "*batch classes"]:
+        """Logits of inputs; options as for `path`."""
+        return self.read(self.path(inputs, **{"save": "end", **options}).end)

@@ -1,0 +1,18 @@
+"""Reports: one self-contained HTML page with pictures, captions and numbers."""
+
+from geojax.reports.matching import (
+    MatchView as MatchView,
+    match_section as match_section,
+)
+from geojax.reports.page import (
+    Picture as Picture,
+    Quantity as Quantity,
+    Section as Section,
+    Table as Table,
+    form as form,
+    render_page as render_page,
+)
+from geojax.reports.training import (
+    TrainingView as TrainingView,
+    training_section as training_section,
+)

@@ -1,0 +1,64 @@
+"""The noun fidelity: how far the end of a path is from its target."""
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class AbstractFidelity(eqx.Module):
+    """Half a squared distance between shapes, to be weighed against an energy.
+
+    Energies are half a squared length, and so is a fidelity, so the two can be added and
+    `sqrt(2 fidelity)` reads as a distance.
+
+    Attributes:
+        twice_differentiable: whether second derivatives are exact (Gauss-Newton steps and the
+            implicit derivative of an optimal momentum need them).
+    """
+
+    twice_differentiable: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def cross(self, points: Float[Array, "n d"], target: Float[Array, "m d"]) -> Float[Array, ""]:
+        """The part of the fidelity that depends on the points."""
+
+    @abc.abstractmethod
+    def target_term(self, target: Float[Array, "m d"]) -> Float[Array, ""]:
+        """The part that does not; it is computed once in a minimisation."""
+
+    @abc.abstractmethod
+    def unit(self) -> Float[Array, ""]:
+        """The squared length that one unit of fidelity stands for: it sets default weights."""
+
+    @abc.abstractmethod
+    def coarser(self, factor: Float[Array, ""]) -> "AbstractFidelity":
+        """The same fidelity at a coarser scale, for multi-scale starts; itself if it has none."""
+
+    @abc.abstractmethod
+    def check(self, source: Float[Array, "n d"], target: Float[Array, "m d"]) -> None:
+        """Raise `InputError` unless the two can be compared."""
+
+    def curvature(self, points: Float[Array, "n d"]) -> Float[Array, "n n"]:
+        """Rough second derivative in the points near a target, the same for each coordinate.
+
+        It preconditions searches; results do not depend on it. The default is that of `Landmarks`.
+        """
+        return jnp.eye(points.shape[0], dtype=points.dtype) / points.shape[0]
+
+    @eqx.filter_jit
+    def __call__(
+        self, points: Float[Array, "n d"], target: Float[Array, "m d"]
+    ) -> Float[Array, ""]:
+        """Half the squared distance between two shapes."""
+        return self.cross(points, target) + self.target_term(target)
+
+    @eqx.filter_jit
+    def distance(
+        self, points: Float[Array, "n d"], target: Float[Array, "m d"]
+    ) -> Float[Array, ""]:
+        """The distance itself, with derivative zero where it vanishes."""
+        squared = 2.0 * self(points, target)
+        return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)

@@ -1,0 +1,24 @@
+"""Training: fit networks whose paths are short as well as right, and measure what came out."""
+
+from geojax.training.config import TrainConfig as TrainConfig
+from geojax.training.data import (
+    Samples as Samples,
+    Split as Split,
+    load_digits_split as load_digits_split,
+    load_samples as load_samples,
+    stratified_split as stratified_split,
+)
+from geojax.training.evaluate import (
+    Evaluation as Evaluation,
+    evaluate as evaluate,
+    predict as predict,
+    trajectories as trajectories,
+)
+from geojax.training.loop import Fit as Fit, fit as fit
+from geojax.training.regularisers import (
+    AbstractRegulariser as AbstractRegulariser,
+    KineticEnergy as KineticEnergy,
+    RunningCost as RunningCost,
+)
+from geojax.training.saving import load_model as load_model, save_model as save_model
+from geojax.training.state import TrainState as TrainState, create_model as create_model

@@ -1,0 +1,199 @@
+"""One step of training and one epoch of steps, each a single compiled program."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from geojax._core.results import all_finite
+from geojax.training.config import TrainConfig
+from geojax.training.regularisers import AbstractRegulariser
+from geojax.training.state import TrainState
+
+
+def _adamw(learning_rate, weight_decay, clip_norm):
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.adamw(learning_rate, weight_decay=weight_decay),
+    )
+
+
+# The numbers of the optimiser are part of its state, so that changing them compiles nothing.
+ADAMW = optax.inject_hyperparams(_adamw)(learning_rate=0.0, weight_decay=0.0, clip_norm=1.0)
+
+
+class Method(eqx.Module):
+    """What a compiled epoch is made for; a change of it compiles anew.
+
+    Attributes:
+        batch_size: samples in a batch.
+        num_steps: equal steps of the solver.
+        solver: a diffrax solver.
+        regulariser: what a path costs; None for plain training, whose program knows no price.
+        optimiser: an optax optimiser; `ADAMW` takes its learning rate, weight decay and clipping
+            from the hyperparameters, any other is used as it is.
+    """
+
+    batch_size: int = eqx.field(static=True)
+    num_steps: int = eqx.field(static=True)
+    solver: diffrax.AbstractSolver = diffrax.Heun()
+    regulariser: AbstractRegulariser | None = None
+    optimiser: Any = eqx.field(static=True, default=ADAMW)
+
+
+class Hyperparameters(eqx.Module):
+    """The numbers of a training, traced: one compiled program serves all their values."""
+
+    energy_weight: Float[Array, ""]
+    learning_rate: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+    clip_norm: Float[Array, ""]
+    input_noise: Float[Array, ""]
+    warmup_steps: Float[Array, ""]
+    total_steps: Float[Array, ""]
+
+    @classmethod
+    def of(cls, config: TrainConfig, num_batches: int, dtype: Any) -> "Hyperparameters":
+        """Those of a configuration, for epochs of `num_batches` steps."""
+        names = ("energy_weight", "learning_rate", "weight_decay", "clip_norm", "input_noise")
+        numbers = {name: jnp.asarray(getattr(config, name), dtype) for name in names}
+        return cls(
+            **numbers,
+            warmup_steps=jnp.asarray(config.warmup_epochs * num_batches, dtype),
+            total_steps=jnp.asarray(config.epochs * num_batches, dtype),
+        )
+
+    def learning_rate_at(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """Linear warm-up to the peak, then a cosine down to a hundredth of it."""
+        done = step.astype(self.total_steps.dtype)
+        warm = (done + 1) / jnp.maximum(self.warmup_steps, 1)
+        rest = jnp.maximum(self.total_steps - self.warmup_steps, 1)
+        phase = jnp.clip((done - self.warmup_steps) / rest, 0, 1)
+        cosine = 0.01 + 0.99 * 0.5 * (1 + jnp.cos(jnp.pi * phase))
+        return self.learning_rate * jnp.minimum(warm, cosine)
+
+
+class Info(eqx.Module):
+    """What a step reports: means over its batch, and whether all that it left is finite."""
+
+    loss: Float[Array, "*steps"]
+    cross_entropy: Float[Array, "*steps"]
+    energy: Float[Array, "*steps"]
+    accuracy: Float[Array, "*steps"]
+    finite: Bool[Array, "*steps"]
+
+
+def init(model: nnx.Module, key: PRNGKeyArray, *, optimiser: Any = ADAMW) -> TrainState:
+    """The state before the first step."""
+    graph, variables = nnx.split(model)
+    return TrainState(graph, variables, optimiser.init(variables), jnp.array(0), key)
+
+
+def loss(
+    variables: PyTree,
+    graph: Any,
+    inputs: Float[Array, "n d"],
+    labels: Int[Array, " n"],
+    energy_weight: Float[Array, ""],
+    method: Method,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Cross-entropy plus the weighted price of the paths, means over the samples.
+
+    Plain training is a program of its own: a price of weight zero would change no number on
+    paper, but XLA rounds differently where it fuses one more term, and zero times an overflow is
+    NaN.
+
+    Returns:
+        The loss, and its parts.
+
+    Gradient: exact for the discretised path (the steps that were taken).
+    """
+    model = nnx.merge(graph, variables)
+    path = model.path(
+        inputs,
+        num_steps=method.num_steps,
+        solver=method.solver,
+        costs=None if method.regulariser is None else method.regulariser.costs,
+        save="end",
+        throw=False,
+    )
+    logits = model.read(path.end)
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
+    cross_entropy = -jnp.mean(chosen)
+    right = jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels
+    parts = {
+        "cross_entropy": cross_entropy,
+        "energy": jnp.mean(path.energy),
+        "accuracy": jnp.mean(right.astype(inputs.dtype)),
+    }
+    if method.regulariser is None:
+        return cross_entropy, parts
+    return cross_entropy + energy_weight * jnp.mean(method.regulariser(path)), parts
+
+
+def step(
+    state: TrainState,
+    inputs: Float[Array, "n d"],
+    labels: Int[Array, " n"],
+    hyper: Hyperparameters,
+    *,
+    method: Method,
+) -> tuple[TrainState, Info]:
+    """One step of the optimiser on one batch."""
+    noise = jax.random.normal(_key(state, "noise"), inputs.shape, inputs.dtype)
+    (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(
+        state.variables,
+        state.graph,
+        inputs + hyper.input_noise * noise,
+        labels,
+        hyper.energy_weight,
+        method,
+    )
+    optimiser = state.optimiser
+    if method.optimiser is ADAMW:
+        optimiser = optimiser._replace(
+            hyperparams={
+                "learning_rate": hyper.learning_rate_at(state.step),
+                "weight_decay": hyper.weight_decay,
+                "clip_norm": hyper.clip_norm,
+            }
+        )
+    updates, optimiser = method.optimiser.update(gradient, optimiser, state.variables)
+    variables = optax.apply_updates(state.variables, updates)
+    finite = jnp.isfinite(value) & all_finite(variables)
+    after = TrainState(state.graph, variables, optimiser, state.step + 1, state.key)
+    return after, Info(loss=value, finite=finite, **parts)
+
+
+@eqx.filter_jit
+def epoch(
+    state: TrainState,
+    inputs: Float[Array, "n d"],
+    labels: Int[Array, " n"],
+    hyper: Hyperparameters,
+    method: Method,
+) -> tuple[TrainState, Info]:
+    """One pass over all samples in random order, in whole batches.
+
+    Returns:
+        The state, and what each of its steps reported.
+    """
+    num_batches = len(labels) // method.batch_size
+    order = jax.random.permutation(_key(state, "order"), len(labels))
+    batches = order[: num_batches * method.batch_size].reshape(num_batches, method.batch_size)
+
+    def one(state, rows):
+        return step(state, inputs[rows], labels[rows], hyper, method=method)
+
+    return jax.lax.scan(one, state, batches)
+
+
+def _key(state: TrainState, purpose: str) -> PRNGKeyArray:
+    """A key for one purpose at one step, whatever was drawn before."""
+    purposes = ("order", "noise")
+    return jax.random.fold_in(jax.random.fold_in(state.key, purposes.index(purpose)), state.step)

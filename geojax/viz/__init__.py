@@ -1,0 +1,37 @@
+"""Plots that take and return matplotlib axes.
+
+matplotlib is imported when a plot is drawn, not before; figures are made outside of pyplot, so no
+screen is needed and nothing stays open.
+"""
+
+from geojax.viz.curves import (
+    plot_comparison as plot_comparison,
+    plot_convergence as plot_convergence,
+    plot_history as plot_history,
+)
+from geojax.viz.shapes import (
+    as_plane as as_plane,
+    plot_area_change as plot_area_change,
+    plot_grid as plot_grid,
+    plot_match as plot_match,
+    plot_paths as plot_paths,
+    plot_points as plot_points,
+)
+from geojax.viz.style import (
+    DARK as DARK,
+    INK as INK,
+    MOVED as MOVED,
+    SOURCE as SOURCE,
+    TARGET as TARGET,
+    bare as bare,
+    legend as legend,
+    new_figure as new_figure,
+    scale_bar as scale_bar,
+    to_png as to_png,
+    to_svg as to_svg,
+)
+from geojax.viz.trajectories import (
+    Plane as Plane,
+    plot_trajectories as plot_trajectories,
+    principal_plane as principal_plane,
+)

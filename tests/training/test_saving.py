@@ -1,0 +1,86 @@
+"""Models on the disk: they come back whole, or not at all."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from geojax._core.errors import InputError, StorageError
+from geojax.training import TrainConfig, create_model, load_model, save_model
+
+CONFIG = TrainConfig(widths=(6, 5), activation="tanh", energy_weight=0.125, seed=4)
+
+
+@pytest.fixture(params=[np.float32, np.float64])
+def model(request, key):
+    return create_model(CONFIG, 3, 2, key=key, dtype=request.param)
+
+
+def test_round_trip(model, tmp_path):
+    save_model(tmp_path, model, CONFIG)
+    again, config = load_model(tmp_path)
+    assert config == CONFIG
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(again), nnx.state(model))
+    x = jnp.ones((2, 3), model.head.kernel[...].dtype)
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+def test_files_are_arrays_and_json(model, tmp_path):
+    path = save_model(tmp_path, model, CONFIG, metadata={"figures": {"accuracy": 0.5}})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", path.name]
+    with np.load(path, allow_pickle=False) as arrays:
+        assert set(arrays) == {
+            *(f"velocity.layers.{k}.{part}" for k in range(3) for part in ("kernel", "bias")),
+            "head.kernel",
+            "head.bias",
+        }
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["metadata"]["figures"] == {"accuracy": 0.5}
+    assert content["metadata"]["config"] == CONFIG.to_dict()
+
+
+def test_damage_is_noticed(model, tmp_path):
+    path = save_model(tmp_path, model, CONFIG)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StorageError, match="SHA-256"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["config"].update(widths=[6, 4]), "parameter velocity.layers.1.bias has shape"),
+        (lambda m: m["config"].update(widths=[6, 5, 5]), "parameter velocity.layers.2.bias"),
+        (lambda m: m["config"].update(epoch=3), "Unknown training setting 'epoch'"),
+        (lambda m: m.pop("model"), "does not describe a model"),
+        (lambda m: m.update(config=3), "does not describe a model"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_told(model, tmp_path, change, message):
+    save_model(tmp_path, model, CONFIG)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    change(manifest["metadata"])
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match=message):
+        load_model(tmp_path)
+
+
+def test_a_configuration_of_another_model(model, tmp_path):
+    with pytest.raises(InputError, match="must be the one that the model was made by"):
+        save_model(tmp_path / "new", model, CONFIG.replace(widths=(6,)))
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_kind_of_model(tmp_path):
+    with pytest.raises(InputError, match="must be a ContinuousClassifier, but is a Linear"):
+        save_model(tmp_path, nnx.Linear(2, 2, rngs=nnx.Rngs(0)), CONFIG)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(InputError, match="gone"):
+        load_model(tmp_path / "gone")
