@@ -117,10 +117,11 @@ def log(
 def _log(metric, action, source, target, initial, tolerance, options, *, max_iterations):
     def end_error(coordinates, problem):
         metric, source, target = problem
-        momentum = action.covector(source, coordinates)
+        momentum = action.covector(source, coordinates.astype(dtype))
         path = shoot(metric, action, source, momentum, **{**options, "save": "end"}, throw=False)
-        return action.residual(path.end, target)
+        return action.residual(path.end, target).astype(coordinates.dtype)
 
+    dtype = jnp.finfo(source.dtype).dtype
     problem = (metric, source, target)
     fixed = jax.lax.stop_gradient(problem)
     if initial is None:
@@ -129,9 +130,9 @@ def _log(metric, action, source, target, initial, tolerance, options, *, max_ite
         )
     else:
         momentum = jax.lax.stop_gradient(initial)
-    guess = _coordinates_of(action, fixed[1], momentum)
-    epsilon = float(jnp.finfo(guess.dtype).eps)
-    tight = 64 * epsilon
+    tight = 64 * float(jnp.finfo(dtype).eps)
+    # optimistix keeps its damping in jax's default precision and refuses unknowns in another
+    guess = _coordinates_of(action, fixed[1], momentum).astype(jnp.result_type(float))
     search = optx.least_squares(
         end_error,
         optx.LevenbergMarquardt(rtol=tight, atol=tight),
@@ -150,7 +151,7 @@ def _log(metric, action, source, target, initial, tolerance, options, *, max_ite
         max_steps=4,
         throw=False,
     )
-    momentum = action.covector(source, polish.value)
+    momentum = action.covector(source, polish.value.astype(dtype))
     path = shoot(metric, action, source, momentum, **options, throw=False)
     residual = jnp.linalg.norm(subtract(path.end, target))
     missed = code_if(~(residual <= jnp.asarray(tolerance, residual.dtype)), RESULTS.not_converged)

@@ -104,6 +104,8 @@ def mean(
             f"Argument weights must have one entry for each of the {count} states, but has shape "
             f"{list(weights.shape)}."
         )
+    if not checks.is_tracer(weights) and not jnp.sum(weights) > 0:
+        raise InputError("Argument weights must not all be zero.")
     if tolerance is None:
         tolerance = 1e-9 if dtype == jnp.float64 else 1e-4
     start = states[0] if initial is None else action.check(initial, "initial")

@@ -25,7 +25,7 @@ def as_clouds(source, target):
     source = checks.as_points(source, "source")
     target = checks.as_points(target, "target")
     checks.same_dimension(source, target, "source", "target")
-    dtype = jnp.promote_types(jnp.promote_types(source.dtype, target.dtype), jnp.float32)
+    dtype = np.result_type(source.dtype, target.dtype, np.float32)
     return source.astype(dtype), target.astype(dtype)
 
 
@@ -175,7 +175,8 @@ def check_points(metric, fidelity, base, own: bool) -> None:
     scale = float(kernel.finest_scale)
     if gap > 0.1 * scale:
         return
-    ratio = np.asarray(kernel(points[[first, second]], points[[first]]), np.float64)[:, 0]
+    pair = jnp.asarray(points[[first, second]])
+    ratio = np.asarray(kernel(pair, pair[:1]), np.float64)[:, 0]
     apart = (ratio[0] - ratio[1]) / ratio[0]
     condition = (2 - apart) / apart if apart > 0 else np.inf
     warn, refuse = _ILL_CONDITIONED[points.dtype]

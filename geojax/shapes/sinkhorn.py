@@ -92,12 +92,16 @@ class Sinkhorn(AbstractFidelity):
     def _transport(self, x, y):
         """Entropic transport cost, differentiable in the points at fixed optimal potentials."""
         epsilon = jnp.square(self.blur).astype(x.dtype)
-        fixed_x, fixed_y = jax.lax.stop_gradient((x, y))
+        # ott solves in jax's default precision, or its loops do not type-check
+        wide = jnp.result_type(float)
+        fixed_x, fixed_y, fixed_epsilon = (
+            jax.lax.stop_gradient(a).astype(wide) for a in (x, y, epsilon)
+        )
         with compat.standard_promotion():
             geometry = compat.point_cloud(
                 fixed_x,
                 fixed_y,
-                epsilon=jax.lax.stop_gradient(epsilon),
+                epsilon=fixed_epsilon,
                 cost_fn=_HalfSquared(),
                 dense_entries=_DENSE_ENTRIES,
             )
@@ -113,16 +117,18 @@ class Sinkhorn(AbstractFidelity):
                 parallel_dual_updates=x is y,
                 **faster,
             )
-            # ott's own equal weights have the default dtype
-            weights = [jnp.full(c.shape[0], 1.0 / c.shape[0], x.dtype) for c in (x, y)]
-            solved = solver(linear_problem.LinearProblem(geometry, a=weights[0], b=weights[1]))
+            solved = solver(linear_problem.LinearProblem(geometry))
             # errors that were not looked at are -1
             errors = jnp.asarray(solved.errors)
             last = jnp.max(jnp.where(errors >= 0, jnp.arange(errors.size), 0))
             reached = errors[last] <= _LARGEST_ERROR
         # ott keeps the weights in its potentials: P = exp((f + g - c) / epsilon)
-        f = jax.lax.stop_gradient(solved.f + epsilon * np.log(x.shape[0]))
-        g = jax.lax.stop_gradient(solved.g + epsilon * np.log(y.shape[0]))
+        f, g = (
+            jax.lax.stop_gradient(potential + fixed_epsilon * np.log(potential.size)).astype(
+                x.dtype
+            )
+            for potential in (solved.f, solved.g)
+        )
         # the dual value; the exponential sums to one at the optimum, and carries the derivative
         value = jnp.mean(f) + jnp.mean(g) + epsilon * (1.0 - _plan_mass(x, y, f, g, epsilon))
         return jnp.where(reached, value, jnp.nan)

@@ -1,5 +1,6 @@
 """What a match must do when its input is turned, scaled, shuffled, batched or rounded."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,16 @@ from systems.numerics import compilations, relative_error
 
 from geojax._core.errors import InputError, NumericalError
 from geojax._core.results import RESULTS
+from geojax.actions import Points
+from geojax.geodesics import log
 from geojax.kernels import Gaussian
 from geojax.matching import match
+from geojax.matching.problem import Problem
+from geojax.metrics import RKHS
 from geojax.shapes import MMD, Landmarks, Sinkhorn
+
+# optax promotes inside
+pytestmark = pytest.mark.lenient
 
 ANGLE = np.linspace(0, 2 * np.pi, 13)[:-1]
 CIRCLE = np.stack([np.cos(ANGLE), np.sin(ANGLE)], axis=-1)
@@ -39,15 +47,33 @@ def found(name):
     return solve(name)
 
 
+def test_one_landmark_has_a_closed_form():
+    """Minimum of a^2/2 + w (a - d)^2/2: the point goes w / (1 + w) of the way, in a line."""
+    weight, way = 3.0, np.array([[1.0, 2.0]])
+    one = match(np.zeros((1, 2)), way, metric=Gaussian(1.0), weight=weight, tolerance=1e-10)
+    share = weight / (1 + weight)
+    np.testing.assert_allclose(one.moved, share * way, rtol=1e-9)
+    np.testing.assert_allclose(one.objective, 0.5 * share * np.sum(way**2), rtol=1e-12)
+
+
+def test_large_weights_tend_to_the_geodesic_between():
+    found = solve("landmarks")
+    close = match(CIRCLE, ELLIPSE, metric=Gaussian(0.6), weight=1e6, max_iterations=1000)
+    exact = log(RKHS(Gaussian(0.6)), Points(), CIRCLE, ELLIPSE, num_steps=5)
+    assert found.energy < close.energy < exact.path.energy
+    np.testing.assert_allclose(close.energy, exact.path.energy, rtol=1e-2)
+
+
 def test_the_gradient_vanishes(found):
     gradient = found.problem.gradient(found.momentum)
     assert np.max(np.abs(gradient)) < 1e-8
     assert found.gradient_norm < 1e-9
     # at the end of the path, too: the momentum balances the pull of the target
     pull = jax.grad(found.problem.fidelity.cross)(found.moved, found.problem.target)
-    balance = found.path.costates[-1] + found.problem.weight * pull
-    assert relative_error(found.path.costates[-1] - balance, found.path.costates[-1]) > 0.9
-    assert np.max(np.abs(balance)) < 1e-3
+    force = -found.problem.weight * pull
+    assert relative_error(force, found.path.costates[-1]) < 1e-6
+    # control: it does not balance the momentum at the start
+    assert relative_error(force, found.path.costates[0]) > 1e-2
 
 
 def test_the_parts_add_up(found):
@@ -118,17 +144,21 @@ def test_jit_is_no_jit(name, found):
 
 
 def test_lanes_are_solo_runs():
-    targets = np.stack([ELLIPSE, ELLIPSE[::-1] * 0.9, CIRCLE * np.nan])
-    options = dict(tolerance=1e-4, throw=False)
+    targets = np.stack([ELLIPSE, ELLIPSE * 0.9, CIRCLE * np.nan])
+    options = dict(throw=False)
     lanes = eqx.filter_vmap(lambda t: solve("landmarks", jnp.asarray(CIRCLE), t, **options))(
         jnp.asarray(targets)
     )
+
+    def result_of(lane):
+        return jax.tree.map(lambda code: code[lane], lanes.result)
+
     for lane in range(2):
         solo = solve("landmarks", CIRCLE, targets[lane], **options)
-        np.testing.assert_allclose(lanes.momentum[lane], solo.momentum, atol=1e-9)
-        assert bool(lanes.result[lane] == RESULTS.successful)
+        np.testing.assert_allclose(lanes.momentum[lane], solo.momentum, atol=1e-6)
+        assert bool(result_of(lane) == RESULTS.successful)
     # a lane that fails says so, alone
-    assert not bool(lanes.result[2] == RESULTS.successful)
+    assert not bool(result_of(2) == RESULTS.successful)
 
 
 class TestControlPoints:
@@ -182,11 +212,11 @@ class TestSearch:
 
     def test_too_few_iterations_are_told(self):
         with pytest.raises(NumericalError, match="before its tolerance was met") as caught:
-            solve("landmarks", max_iterations=2)
+            solve("landmarks", max_iterations=2, tolerance=1e-4)
         assert caught.value.exit_code == 3
-        found = solve("landmarks", max_iterations=2, throw=False)
+        found = solve("landmarks", max_iterations=2, tolerance=1e-4, throw=False)
         assert bool(found.result == RESULTS.not_converged)
-        assert found.gradient_norm > 1e-9
+        assert found.gradient_norm > 1e-4
         assert found.num_iterations == 2
 
     def test_a_path_of_too_few_steps_is_told(self):
@@ -224,3 +254,31 @@ def test_the_first_match_of_a_stranger(fidelity, dtype):
         # what is left is the distance between neighbouring samples
         assert np.mean(np.min(gaps, axis)) < 0.08
         assert np.mean(np.min(gaps, axis)) < 0.5 * np.mean(np.min(start, axis))
+
+
+def test_memory_is_linear_in_the_points():
+    """The objective and its gradient, of clouds too large for a matrix over pairs."""
+
+    def temporary(count):
+        points = jax.ShapeDtypeStruct((count, 2), jnp.float32)
+
+        def gradient(source, target, momentum):
+            problem = Problem(
+                metric=RKHS(Gaussian(jnp.float32(0.5))),
+                fidelity=MMD(jnp.float32(0.2)),
+                weight=jnp.float32(1e3),
+                source=source,
+                target=target,
+                control_points=None,
+                solver=diffrax.Tsit5(),
+                num_steps=5,
+            )
+            return jax.value_and_grad(problem.objective)(momentum)
+
+        compiled = jax.jit(gradient).lower(points, points, points).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, large = temporary(10_000), temporary(20_000)
+    assert large < 2.2 * small
+    # control: one matrix over pairs would be larger than all of it
+    assert small < 0.2 * 4 * 10_000**2

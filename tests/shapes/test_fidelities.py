@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ott.tools.sinkhorn_divergence import sinkdiv
 from systems.numerics import central_difference
 
 from geojax._core.errors import InputError
 from geojax.kernels import Gaussian, Sum
-from geojax.shapes import MMD, Landmarks, Sinkhorn, sinkhorn
+from geojax.shapes import MMD, Landmarks, Sinkhorn
 
 pytestmark = pytest.mark.lenient
 
@@ -57,29 +56,7 @@ def test_mmd_is_the_kernel_formula():
     np.testing.assert_allclose(MMD(kernel)(X, Y), 0.5 * dense, rtol=1e-12)
 
 
-def test_sinkhorn_is_that_of_ott():
-    theirs = 0.5 * sinkdiv(X, Y, epsilon=2 * 0.5**2)[0]
-    np.testing.assert_allclose(Sinkhorn(0.5)(X, Y), theirs, rtol=1e-3)
-
-
-def test_sinkhorn_in_blocks_is_sinkhorn(monkeypatch):
-    whole = Sinkhorn(0.5, threshold=1e-9)(X, Y)
-    monkeypatch.setattr(sinkhorn, "_DENSE_ENTRIES", 40)
-    np.testing.assert_allclose(Sinkhorn(0.5, threshold=1e-9)(X, Y), whole, rtol=1e-9)
-
-
 def test_a_translation_costs_its_length():
     """W2 of a shifted cloud is the shift; the divergence of equal shapes has no entropic bias."""
     shift = jnp.array([[3.0, -4.0]])
     np.testing.assert_allclose(Sinkhorn(0.5, threshold=1e-9).distance(X, X + shift), 5.0, rtol=1e-6)
-
-
-@pytest.mark.parametrize("blur", [0.0, -1.0, np.nan])
-def test_blur_must_be_positive(blur):
-    with pytest.raises(InputError, match="blur"):
-        Sinkhorn(blur)
-
-
-def test_blur_below_the_resolution_is_refused():
-    with pytest.raises(InputError, match="at least"):
-        Sinkhorn(1e-9).check(X, Y)

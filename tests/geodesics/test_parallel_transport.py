@@ -1,0 +1,122 @@
+"""Parallel transport: against ladders of geodesics, and on spaces where it is known (L22)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from systems.groups import RigidBody
+from systems.numerics import largest, observed_order
+from systems.particles import TwoLandmarks
+
+from geojax.actions import Points, Rotations
+from geojax.geodesics import cometric, jacobi_field, log, momentum_of, parallel_transport, shoot
+from geojax.kernels import Gaussian
+from geojax.metrics import RKHS, Isotropic
+
+
+def pole_ladder(metric, action, state, momentum, carried, rungs, **options):
+    """Transport by a ladder of geodesics: reflect the vector's end in the middle of each rung."""
+
+    def step(_, carry):
+        q, p, w = carry
+        half = shoot(metric, action, q, p / (2 * rungs), **options, save="end", throw=False)
+        middle, slope = half.end, half.costates[-1]
+        rail = shoot(metric, action, middle, slope, **options, save="end", throw=False)
+        end, last = rail.end, 2 * rungs * rail.costates[-1]
+        corner = shoot(metric, action, q, w / rungs, **options, save="end", throw=False).end
+        towards = log(metric, action, middle, corner, **options, throw=False).momentum
+        opposite = shoot(metric, action, middle, -towards, **options, save="end", throw=False).end
+        back = log(metric, action, end, opposite, **options, throw=False).momentum
+        return end, last, -rungs * back
+
+    # a loop of traced length: one program for every number of rungs
+    return jax.lax.fori_loop(0, jnp.asarray(rungs, int), step, (state, momentum, carried))[2]
+
+
+def fanning(metric, action, state, momentum, carried, steps, **options):
+    """Transport by Jacobi fields: one short one for each step."""
+    options = {**options, "save": "end", "throw": False}
+
+    def step(_, carry):
+        q, p, w = carry
+        path, field = jacobi_field(metric, action, q, p / steps, w, **options)
+        along = momentum_of(metric, action, path.end, field[-1])
+        return path.end, steps * path.costates[-1], along
+
+    return jax.lax.fori_loop(0, jnp.asarray(steps, int), step, (state, momentum, carried))[2]
+
+
+class TestLandmarks:
+    """A curved space: two landmarks on a line."""
+
+    metric, action = RKHS(Gaussian(1.0)), Points()
+    state = TwoLandmarks.state(0.8)
+    momentum = jnp.array([[-0.5], [0.9]])
+    carried = jnp.array([[0.6], [0.3]])
+
+    def transported(self):
+        path, rows = parallel_transport(
+            self.metric, self.action, self.state, self.momentum, self.carried, num_steps=40
+        )
+        return path, rows
+
+    def test_ladders_converge_to_it(self):
+        path, rows = self.transported()
+        where = self.metric, self.action, self.state, self.momentum, self.carried
+        ladder = jax.jit(lambda n: pole_ladder(*where, n, num_steps=6))
+        fan = jax.jit(lambda n: fanning(*where, n, num_steps=4))
+        pole = [largest(ladder(float(n)) - rows[-1]) for n in (2, 4, 8)]
+        assert abs(observed_order((2, 4, 8), pole, floor=1e-9) - 2) < 0.3, pole
+        fans = [largest(fan(float(n)) - rows[-1]) for n in (8, 16, 32)]
+        assert abs(observed_order((8, 16, 32), fans, floor=1e-9) - 1) < 0.3, fans
+        # control: carrying nothing along is no transport
+        assert largest(self.carried - rows[-1]) > 0.05
+        assert path.states.shape == rows.shape
+
+    def test_there_and_back(self):
+        path, rows = self.transported()
+        _, back = parallel_transport(
+            self.metric, self.action, path.end, -path.costates[-1], rows[-1], num_steps=40
+        )
+        assert largest(back[-1] - self.carried) < 1e-12
+
+    def test_order_is_that_of_the_solver(self):
+        _, truth = self.transported()
+        errors = []
+        for n in (1, 2, 3):
+            _, rows = parallel_transport(
+                self.metric,
+                self.action,
+                self.state,
+                self.momentum,
+                self.carried,
+                num_steps=n,
+                throw=False,
+            )
+            errors.append(largest(rows[-1] - truth[-1]))
+        assert observed_order((1, 2, 3), errors, floor=1e-13) > 7
+
+
+def test_rotations_with_isotropic_prices():
+    """On a symmetric space the ladder is exact; there the vector turns at half speed."""
+    action, metric, eye = Rotations(3), Isotropic(), jnp.eye(3)
+    turn, other = (
+        RigidBody.hat(np.array([0.9, -0.4, 0.5])),
+        RigidBody.hat(np.array([0.2, 1.0, 0.3])),
+    )
+    momentum, carried = action.lift(eye, turn), action.lift(eye, other)
+    path, rows = parallel_transport(metric, action, eye, momentum, carried, num_steps=30)
+    # a velocity W stays parallel along exp(t V) as exp(t V / 2) W exp(-t V / 2)
+    half = action.exponential(0.5 * turn)
+    truth = half @ other @ half.T
+    found = metric.sharp(action.momentum(path.end, rows[-1]))
+    assert largest(found - truth) < 1e-10
+    ladder = jax.jit(
+        lambda: pole_ladder(metric, action, eye, momentum, carried, 1.0, num_steps=4)
+    )()
+    assert largest(action.momentum(path.end, ladder) - truth) < 1e-9
+    # control: a left translate of the vector is not parallel
+    assert largest(other - truth) > 1e-2
+    # the velocity of the geodesic itself is parallel
+    _, own = parallel_transport(metric, action, eye, momentum, momentum, num_steps=30)
+    tangent = cometric(metric, action, path.end, own[-1])
+    assert largest(tangent - cometric(metric, action, path.end, path.costates[-1])) < 1e-10
