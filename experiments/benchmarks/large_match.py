@@ -16,6 +16,7 @@ import time
 import jax
 import numpy as np
 
+from geojax.flows import RESULTS
 from geojax.kernels import Gaussian
 from geojax.matching import match
 from geojax.shapes import MMD
@@ -97,7 +98,7 @@ def main() -> None:
                 "MB of one matrix over pairs": round(4 * options.points**2 / 1e6),
                 "iterations": int(found.num_iterations),
                 "gradient": float(found.gradient_norm),
-                "converged": bool(found.result == type(found.result).successful),
+                "converged": bool(found.result == RESULTS.successful),
                 "distance before": float(fidelity.distance(source, target)),
                 "distance after": float(found.residual),
                 "energy": float(found.energy),

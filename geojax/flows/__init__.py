@@ -1,5 +1,6 @@
 """Flows: time-dependent velocities integrated along time, and the path that comes out."""
 
+from geojax._core.results import RESULTS as RESULTS
 from geojax.flows.integrate import integrate as integrate
 from geojax.flows.jacobians import (
     jacobian_determinants as jacobian_determinants,
