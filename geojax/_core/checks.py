@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from scipy.spatial import KDTree
 
 from geojax._core.errors import InputError
 
@@ -248,33 +249,64 @@ def memory(num_bytes: int, what: str, mend: str) -> None:
         )
 
 
-def near_duplicates(kernel, points, name: str, *, largest: int = 2000) -> None:
+def near_duplicates(
+    kernel,
+    points,
+    name: str,
+    *,
+    size: float = np.inf,
+    mend: str = "merge them",
+    largest: int = 2000,
+) -> None:
     """Warn (raise in float32) when points nearly coincide, so that no kernel tells them apart.
 
-    Nearly means closer than a hundredth of the kernel's scale, where the condition number of the
-    kernel matrix is also beyond what the dtype can hold. A finely sampled curve is not meant: its
-    matrix is badly conditioned too, but neighbours simply move together. Looked at for at most
-    `largest` points.
+    Nearly means closer than a hundredth of the kernel's scale (and of `size`, for points that may
+    move rigidly), where the condition number of the kernel matrix is also beyond what the dtype can
+    hold. A finely sampled curve is not meant: its
+    matrix is badly conditioned too, but neighbours simply move together. Beyond `largest` points
+    the condition number is that of the closest pair alone.
     """
-    if not 2 <= points.shape[0] <= largest:
+    if points.shape[0] < 2:
         return
     host = np.asarray(points, np.float64)
-    squared = np.sum(np.square(host[:, None] - host[None]), axis=-1)
-    np.fill_diagonal(squared, np.inf)
-    first, second = np.unravel_index(np.argmin(squared), squared.shape)
-    gap, scale = float(np.sqrt(squared[first, second])), float(kernel.finest_scale)
-    if gap >= 1e-2 * scale:
+    gaps, partners = (np.asarray(found)[:, 1] for found in KDTree(host).query(host, k=2))
+    first = int(np.argmin(gaps))
+    first, second = sorted((first, int(partners[first])))
+    gap, scale = float(gaps[first]), float(kernel.finest_scale)
+    if gap >= 1e-2 * min(scale, size):
         return
-    values = np.linalg.eigvalsh(np.asarray(kernel(points, points), np.float64))
-    condition = np.inf if values[0] <= 0 else float(values[-1] / values[0])
+    condition = _condition(kernel, host if len(host) <= largest else host[[first, second]])
     single = points.dtype == np.float32
     if condition <= (1e5 if single else 1e12):
         return
     text = (
         f"Argument {name} has nearly coinciding points: {first} and {second} are {gap:.2g} apart, "
         f"the kernel scale is {scale:.2g} and the condition number of the kernel matrix is "
-        f"{condition:.1e}; merge them"
+        f"{condition:.1e}; {mend}"
     )
     if single:
         raise InputError(f"{text}, or work in float64.")
     warnings.warn(f"{text}, or expect large momenta.", stacklevel=4)
+
+
+def _condition(kernel, points: np.ndarray) -> float:
+    """Condition number of a kernel matrix, in float64 whatever JAX runs in."""
+    with jax.enable_x64(True):
+        values = np.linalg.eigvalsh(np.asarray(kernel(jnp.asarray(points), jnp.asarray(points))))
+    # what round-off leaves of the smallest eigenvalue may be negative
+    return float(values[-1] / max(values[0], np.finfo(np.float64).eps * values[-1]))
+
+
+def collisions(kernel) -> None:
+    """Warn of a kernel that is not C^2: the geodesics of its points may run into collisions.
+
+    Landmarks may then meet in finite time and at finite cost, and what is found need be no
+    diffeomorphism.
+    """
+    if not kernel.smoothness < 2:
+        return
+    warnings.warn(
+        f"The kernel {type(kernel).__name__} is not C^2 (smoothness {kernel.smoothness:g}), so "
+        "points may collide along a geodesic; take `Matern32` or a smoother kernel.",
+        stacklevel=4,
+    )

@@ -1,5 +1,6 @@
 """`geojax match`: the cheapest deformation from one point file to another."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ def run(options: Match, run: Run) -> dict[str, Any]:
             run=run,
             claim=lambda: run.claim(options.out),
         )
+    if options.control_points is None and len(found.problem.base) < len(start):
+        warnings.warn(
+            f"{len(found.problem.base)} control points are taken, spread over the {len(start)} of "
+            f"{source.path}, which lie too densely for the kernel scale to tell all of them "
+            "apart; give --control-points, or a smaller --scale",
+            stacklevel=2,
+        )
     figures = describe(found)
     if not is_done(found):
         # A result that was not reached is withheld; its numbers say how far it came.
@@ -68,14 +76,18 @@ def solve(
 
     from geojax.kernels import by_name
     from geojax.matching import match
-    from geojax.matching.match import diagonal
+    from geojax.matching.arguments import check_separation, diagonal
     from geojax.shapes import MMD, Sinkhorn
 
     scales = options.scale or (float(f"{diagonal(start) / 5:.2g}"),)
     kernel = by_name(options.kernel, scales[0] if len(scales) == 1 else np.asarray(scales))
     count = options.control_points
     if count is None:
-        count = enough_points(kernel, jnp.asarray(start))
+        points = jnp.asarray(start)
+        if fidelity == "landmarks":
+            # Before any point is left out: the mistake would go with it.
+            check_separation(kernel, points)
+        count = enough_points(kernel, points)
     measure: Any = fidelity
     if options.fidelity_scale is not None and fidelity != "landmarks":
         measure = {"mmd": MMD, "sinkhorn": Sinkhorn}[fidelity](options.fidelity_scale)
@@ -155,7 +167,15 @@ def failure(found: Any, figures: dict[str, Any]) -> str:
             f"that at rest after {figures['iterations']} iterations; raise --max-iterations or "
             "--tolerance, or lower --weight"
         )
-    return f"the match failed: {message(found.result)} (--num-steps is {found.problem.num_steps})"
+    mend = f"raise --num-steps, which is {found.problem.num_steps}, or lower --weight"
+    if bool(found.result == RESULTS.energy_drift):
+        return (
+            "the match failed: the energy, which the equation conserves, drifted by "
+            f"{float(found.path.energy_drift):.1e} of itself along the path; {mend}"
+        )
+    if bool(found.result == RESULTS.not_finite):
+        return f"the match failed: the path left the finite numbers (NaN or infinity); {mend}"
+    return f"the match failed: {message(found.result)}"
 
 
 def describe(found: Any) -> dict[str, Any]:

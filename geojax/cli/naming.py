@@ -2,7 +2,9 @@
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from geojax._core.errors import InputError
 from geojax.cli.options import Options
@@ -13,16 +15,24 @@ _RENAMED = {"metric": "kernel", "scales": "scale", "blur": "fidelity_scale"}
 
 @contextlib.contextmanager
 def named_options(options: Options, files: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Name options and files where the library names its arguments.
+    """Name options and files where errors and warnings of the library name its arguments.
 
     Args:
         options: those of the command.
         files: name of an argument -> the file that it was read from.
     """
-    try:
-        yield
-    except InputError as error:
-        raise InputError(renamed(str(error), options, files or {})) from error
+    files = files or {}
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            before(renamed(str(message), options, files), category, *place)
+
+        warnings.showwarning = show
+        try:
+            yield
+        except InputError as error:
+            raise InputError(renamed(str(error), options, files)) from error
 
 
 def renamed(text: str, options: Options, files: Mapping[str, str]) -> str:
@@ -36,4 +46,8 @@ def renamed(text: str, options: Options, files: Mapping[str, str]) -> str:
         return f"--{name.replace('_', '-')}" if hasattr(options, name) else match[0]
 
     text = text.replace("work in float64", "give --x64")
+    if hasattr(options, "merge_duplicates"):
+        text = text.replace("merge them", "give --merge-duplicates TOL")
+        text = text.replace("take a smaller scale", "a smaller --scale")
+        text = text.replace("pass control_points", "--control-points")
     return re.sub(r"\bArgument (\w+)", rename, text)

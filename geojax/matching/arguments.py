@@ -16,8 +16,6 @@ from geojax.shapes import MMD, AbstractFidelity, Landmarks, Sinkhorn
 
 # Rounds at a coarser fidelity that clouds start with; more if they are far apart.
 _ROUNDS = 2
-# Condition numbers of a pair of landmarks beyond which to warn, and to refuse, by dtype.
-_ILL_CONDITIONED = {np.dtype(np.float32): (1e5, 1e7), np.dtype(np.float64): (1e12, np.inf)}
 
 
 def as_clouds(source, target):
@@ -165,32 +163,18 @@ def check_points(metric, fidelity, base, own: bool) -> None:
     if is_traced((metric, base)) or base.shape[0] < 2:
         return
     checks.distinct(base, name)
-    if not own or not isinstance(fidelity, Landmarks):
-        return
-    points = np.asarray(base)
-    gaps, partners = (np.asarray(found)[:, 1] for found in KDTree(points).query(points, k=2))
-    first = int(np.argmin(gaps))
-    gap, second = float(gaps[first]), int(partners[first])
-    kernel = metric.kernel
-    scale = float(kernel.finest_scale)
-    if gap > 0.1 * scale:
-        return
-    pair = jnp.asarray(points[[first, second]])
-    ratio = np.asarray(kernel(pair, pair[:1]), np.float64)[:, 0]
-    apart = (ratio[0] - ratio[1]) / ratio[0]
-    condition = (2 - apart) / apart if apart > 0 else np.inf
-    warn, refuse = _ILL_CONDITIONED[points.dtype]
-    text = (
-        f"Points {first} and {second} of {name} are only {gap:.3g} apart, far less than the "
-        f"kernel scale {scale:.3g} (condition number {condition:.1e})"
-    )
-    if condition > refuse:
-        raise InputError(
-            f"{text}: {points.dtype} cannot move them apart; merge them, pass control_points, use "
-            "a smaller scale, or work in float64."
-        )
-    if condition > warn:
-        warnings.warn(f"{text}: they move together, whatever their targets.", stacklevel=3)
+    if own and isinstance(fidelity, Landmarks):
+        check_separation(metric.kernel, base)
+
+
+def check_separation(kernel, source) -> None:
+    """Refuse landmarks that nearly coincide in float32, and warn of them in float64.
+
+    Raises:
+        InputError: naming the closest pair and the condition number of the kernel matrix.
+    """
+    mend = "merge them, take a smaller scale, pass control_points"
+    checks.near_duplicates(kernel, source, "source", size=diagonal(source), mend=mend)
 
 
 def check_scales(metric, source, target, base) -> None:

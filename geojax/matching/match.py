@@ -126,6 +126,7 @@ def match(
     controls = arguments.as_control_points(control_points, source)
     base = source if controls is None else controls
     known = arguments.seen((metric, source, target, base))
+    checks.collisions(metric.kernel)
     arguments.check_scales(*known)
     arguments.check_points(known[0], fidelity, known[3], own=controls is None)
     rounds = arguments.as_rounds(multiscale, fidelity, source, target)

@@ -135,6 +135,7 @@ def test_result_that_is_not_reached_is_withheld(process, tmp_path):
 
 
 GOOD = CIRCLE.astype(np.float32)
+NEAR = np.concatenate([GOOD[:11], GOOD[3:4] + np.float32([1e-5, 0])])
 BAD_PAIRS = [
     # (source, target, options, message); the number is that of the list of faults
     pytest.param(GOOD + np.where(GOOD > 0.99, np.nan, 0), GOOD, [], "row 0, x=nan", id="1"),
@@ -146,6 +147,8 @@ BAD_PAIRS = [
     pytest.param(
         GOOD[[0, 1, 0, 3, 1]], GOOD[:5], [], "row 0 and row 2 at [1.0, 0.0], row 1 and", id="7"
     ),
+    pytest.param(NEAR, 1.2 * GOOD, ["--scale", "0.9"], "points: 3 and 11 are 1e-05 apart", id="8"),
+    pytest.param(NEAR, GOOD, ["--num-steps", "20"], "TOL, a smaller --scale, --cont", id="8b"),
     pytest.param(GOOD, GOOD + 1, ["--scale", "-1"], "--scale must be positive", id="19"),
     pytest.param(GOOD, GOOD + 1, ["--scale", "0"], "--scale must be positive", id="19b"),
     pytest.param(GOOD, GOOD + 1, ["--scale", "nan"], "--scale must be positive", id="19c"),
@@ -185,6 +188,26 @@ def test_bad_input_is_named_and_nothing_is_written(
     assert len(errors) == 1
     assert errors[0].startswith("geojax: error: ")
     assert tree(tmp_path) == before
+
+
+def test_near_duplicates_are_told_before_any_is_left_out(command, process, tmp_path):
+    """The mend that is named works, and what is left out is told and written down."""
+    np.save(tmp_path / "a.npy", NEAR)
+    np.save(tmp_path / "b.npy", 1.2 * NEAR)
+    refused = command("match", "a.npy", "b.npy", "--out", "run", "--scale", 0.9)
+    assert refused.code == 2
+    (error,) = [line for line in refused.err.splitlines() if "error" in line]
+    for part in ("a.npy has nearly coinciding points", "condition number of the kernel matrix is",
+                 "give --merge-duplicates TOL", "give --x64"):  # fmt: skip
+        assert part in error
+    assert not (tmp_path / "run").exists()
+    options = ("--scale", 0.9, "--num-steps", 3, "--tolerance", 0.1, "--out", "run")
+    double = process("match", "a.npy", "b.npy", "--x64", *options)
+    assert double.code == 0, double.err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["figures"]["control_points"] == 11
+    assert any("11 control points are taken" in note for note in result["warnings"])
+    assert "11 control points are taken, spread over the 12 of a.npy" in double.err
 
 
 def test_precision_that_is_lost_is_told_once(command, tmp_path):

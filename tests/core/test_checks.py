@@ -9,7 +9,7 @@ import pytest
 
 from geojax._core import checks
 from geojax._core.errors import DeviceError, GeojaxError, InputError, NumericalError, StorageError
-from geojax.kernels import Gaussian
+from geojax.kernels import Gaussian, Laplace, Matern32
 
 
 def test_each_error_has_its_exit_code():
@@ -104,6 +104,21 @@ class TestCoincidence:
             )
         # a finely sampled curve is no mistake
         checks.near_duplicates(Gaussian(1.0), jnp.asarray(points) * 0.05, "source")
+
+    def test_near_duplicates_of_many_points_and_of_single_precision(self):
+        """Beyond the size of an eigendecomposition the closest pair speaks for all."""
+        points = np.stack([np.arange(5.0), np.zeros(5)], axis=1)
+        close = np.concatenate([points, points[2:3] + np.array([0, 1e-3])]).astype(np.float32)
+        # 4 / r^2, which float32 itself could not compute
+        with pytest.raises(InputError, match=r"2 and 5 are 0.001 .* 4.0e\+06; merge them, or work"):
+            checks.near_duplicates(Gaussian(1.0), jnp.asarray(close), "source", largest=3)
+
+    def test_kernels_that_let_points_collide(self):
+        with pytest.warns(UserWarning, match=r"kernel Laplace is not C\^2 .* take `Matern32`"):
+            checks.collisions(Laplace(1.0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            checks.collisions(Matern32(1.0))
 
 
 class TestNumbers:
