@@ -27,8 +27,13 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "Raise `num_steps` or pass an adaptive `stepsize_controller`."
     )
     not_finite = (
-        "The path left the finite numbers (NaN or infinity): the momentum is too large for the "
-        "number of steps, or an input is not finite. Raise `num_steps` or scale the input."
+        "The path left the finite numbers (NaN or infinity): the momentum or the velocity is too "
+        "large for the number of steps, or an input is not finite. Raise `num_steps` or scale the "
+        "input."
+    )
+    diverged = (
+        "The training left the finite numbers (NaN or infinity). Lower `learning_rate` or "
+        "`energy_weight`, or raise `num_steps`."
     )
     not_converged = (
         "The iteration stopped before its tolerance was met. Raise `max_iterations`, loosen "

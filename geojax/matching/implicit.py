@@ -139,6 +139,12 @@ def _solution_forward(perturbed, problem, momentum):
 @_solution.def_bwd
 def _solution_backward(residuals, cotangent, perturbed, problem, momentum):
     """Implicit function theorem: `-(d gradient / d problem)^T H^-1 cotangent`, H the Hessian."""
+    if problem.fidelity.twice_differentiable and not problem.twice_differentiable:
+        raise InputError(
+            "The derivative of a match needs second derivatives, which a step size controller or "
+            "an adjoint leaves out: differentiate its objective only, or pass "
+            "adjoint=diffrax.DirectAdjoint()."
+        )
     if not problem.fidelity.twice_differentiable:
         raise InputError(
             "The derivative of a match needs second derivatives, which "

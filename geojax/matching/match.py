@@ -50,6 +50,9 @@ def match(
     max_iterations: int = 200,
     num_steps: int = 5,
     solver: diffrax.AbstractSolver | None = None,
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    max_steps: int | None = 4096,
     quality: bool = True,
     progress: Progress | None = None,
     throw: bool = True,
@@ -78,6 +81,8 @@ def match(
         tolerance: norm of the gradient, relative to that at zero momentum, at which to stop.
         max_iterations: bound on the iterations of each round.
         num_steps, solver: of the shooting: equal steps, Tsit5 by default.
+        stepsize_controller, adjoint, max_steps: of the shooting, passed to diffrax; with a
+            controller `num_steps` is the number of equal intervals that are saved.
         quality: also count folds and measure the inverse consistency (not under `jit`).
         progress: called with (iteration, objective, gradient norm) every few iterations.
         throw: raise if the solve failed; otherwise `result` says so.
@@ -93,7 +98,8 @@ def match(
     Gradient: reverse. At a converged optimum derivatives of `objective` (by the envelope theorem),
     and of the momentum and all that follows from it (by the implicit function theorem; a linear
     solve by conjugate gradients), are exact in source, target, kernel, fidelity and weight.
-    Sinkhorn gives those of the objective only.
+    Sinkhorn gives those of the objective only, and so do a controller and an adjoint, but for
+    `diffrax.DirectAdjoint()`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -115,10 +121,10 @@ def match(
         t0=0.0,
         t1=1.0,
         num_steps=num_steps,
-        max_steps=None,
+        max_steps=max_steps,
         solver=solver,
-        stepsize_controller=None,
-        adjoint=None,
+        stepsize_controller=stepsize_controller,
+        adjoint=adjoint,
         save="end",
     )
     metric = arguments.as_metric(metric, source)
@@ -144,9 +150,12 @@ def match(
         control_points=controls,
         solver=solver,
         num_steps=num_steps,
+        stepsize_controller=stepsize_controller,
+        adjoint=adjoint,
+        max_steps=max_steps,
     )
     states = _minimise(minimiser, problem, start, rounds, tolerance, max_iterations, progress)
-    if not checks.is_tracer(tolerance) and tolerance < _NEWTON and fidelity.twice_differentiable:
+    if not checks.is_tracer(tolerance) and tolerance < _NEWTON and problem.twice_differentiable:
         states[-1] = _newton(problem, states[-1], tolerance)
     found = _finish(problem, states)
     if quality and not is_traced((problem, states)):
@@ -196,7 +205,7 @@ def _begin(minimiser, problem, momentum, factor, tolerance, *, max_iterations):
     weight = problem.weight * (fidelity.unit() / problem.fidelity.unit()).astype(factor.dtype)
     coarse = eqx.tree_at(lambda p: (p.fidelity, p.weight), problem, (fidelity, weight))
     tolerance = jnp.asarray(tolerance).astype(factor.dtype)
-    if problem.fidelity.twice_differentiable:
+    if problem.twice_differentiable:
         tolerance = jnp.maximum(tolerance, _NEWTON)
     # coarse rounds only have to get near
     stop = jnp.where(factor > 1, jnp.maximum(tolerance, _COARSE), tolerance)

@@ -1,5 +1,7 @@
 """The problem that `match` solves: energy plus weighted fidelity, over initial momenta."""
 
+from typing import Any
+
 import diffrax
 import equinox as eqx
 import jax
@@ -25,6 +27,7 @@ class Problem(eqx.Module):
         control_points: where momenta sit, `[c, d]`; None if they sit on the source itself.
         solver: diffrax solver of the shooting.
         num_steps: its number of equal steps.
+        stepsize_controller, adjoint, max_steps: of the shooting, passed to diffrax.
     """
 
     metric: RKHS
@@ -35,6 +38,22 @@ class Problem(eqx.Module):
     control_points: Float[Array, "c d"] | None
     solver: diffrax.AbstractSolver
     num_steps: int = eqx.field(static=True)
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None
+    adjoint: diffrax.AbstractAdjoint | None = None
+    max_steps: int | None = eqx.field(static=True, default=4096)
+
+    @property
+    def stepping(self) -> dict[str, Any]:
+        """The options of the shooting."""
+        names = ("solver", "num_steps", "stepsize_controller", "adjoint", "max_steps")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def twice_differentiable(self) -> bool:
+        """Whether the objective has second derivatives: of diffrax's adjoints one has them."""
+        equal = self.stepsize_controller is None and self.adjoint is None
+        stepping = equal or isinstance(self.adjoint, diffrax.DirectAdjoint)
+        return stepping and self.fidelity.twice_differentiable
 
     @property
     def base(self) -> Float[Array, "c d"]:
@@ -44,7 +63,7 @@ class Problem(eqx.Module):
     def shoot(self, momentum: Float[Array, "c d"], **options) -> Path:
         """The geodesic of a momentum; carries the source if it is not what is shot."""
         carried = None if self.control_points is None else self.source
-        options = {"solver": self.solver, "num_steps": self.num_steps, "throw": False, **options}
+        options = {**self.stepping, "throw": False, **options}
         return shoot(self.metric, Points(), self.base, momentum, carried=carried, **options)
 
     def moved(self, momentum: Float[Array, "c d"]) -> Float[Array, "n d"]:

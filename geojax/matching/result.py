@@ -146,7 +146,8 @@ class Match(eqx.Module):
         """Save the deformation as `deformation.npz` with a manifest of hashes.
 
         Raises:
-            InputError: a kernel, fidelity or solver that cannot be written down.
+            InputError: a kernel, fidelity, solver or step size controller that cannot be written
+                down.
             StorageError: the folder cannot be written.
         """
         problem, path = self.problem, self.path
@@ -154,6 +155,11 @@ class Match(eqx.Module):
             raise InputError(
                 f"A match of {self.momentum.shape[0]} lanes cannot be saved as one; pick a lane "
                 "with `jax.tree.map(lambda x: x[i], match)`."
+            )
+        if problem.stepsize_controller is not None:
+            raise InputError(
+                "Argument stepsize_controller must be None (equal steps) for a match to be saved, "
+                f"but is {problem.stepsize_controller!r}; match again with enough num_steps."
             )
         arrays = {
             "source": problem.source,
@@ -169,6 +175,7 @@ class Match(eqx.Module):
             "fidelity": _describe_fidelity(problem.fidelity),
             "solver": _solver_name(problem.solver),
             "num_steps": problem.num_steps,
+            "max_steps": problem.max_steps,
             "result": _result_name(self.result),
             "path_result": _result_name(path.result),
             "folds": self.folds,
@@ -233,6 +240,7 @@ def _rebuild(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Match:
         control_points=converted("control_points") if controlled else None,
         solver=_solver_from(metadata["solver"]),
         num_steps=checks.count(metadata["num_steps"], "num_steps"),
+        max_steps=metadata.get("max_steps", 4096),
     )
     numbers: dict[str, Any] = {name: converted(f"path_{name}") for name in _PATH_NUMBERS}
     path = Path(
@@ -264,16 +272,22 @@ def _carry(found: Match, points, *, inverse: bool):
         momentum,
         carried=points,
         reverse=inverse,
-        num_steps=problem.num_steps,
-        solver=problem.solver,
         save="end",
         throw=False,
+        **problem.stepping,
     )
     return moved.carried[-1]
 
 
 @eqx.filter_jit
 def _determinants(found: Match, points):
+    problem = found.problem
+    equal = problem.stepsize_controller is None and problem.adjoint is None
+    if not equal and not isinstance(problem.adjoint, diffrax.DirectAdjoint):
+        # the Jacobian is taken forward, which no other adjoint allows
+        found = eqx.tree_at(
+            lambda m: m.problem.adjoint, found, diffrax.ForwardMode(), is_leaf=lambda x: x is None
+        )
     return jacobian_determinants(lambda x: _carry(found, x, inverse=False), points)
 
 

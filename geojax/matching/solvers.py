@@ -47,7 +47,9 @@ class Coordinates(eqx.Module):
     @classmethod
     def of(cls, problem: Problem) -> "Coordinates":
         """The coordinates of a problem's metric, fidelity and control points."""
-        problem = jax.lax.stop_gradient(problem)
+        # not all leaves are arrays: a step size controller holds functions
+        arrays, rest = eqx.partition(problem, eqx.is_inexact_array)
+        problem = eqx.combine(jax.lax.stop_gradient(arrays), rest)
         base = problem.base
         if base.shape[0] > _LARGEST_FACTOR:
             return cls(None)

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from geojax._core.errors import InputError, NumericalError
-from geojax._core.results import RESULTS, message
+from geojax._core.results import RESULTS
 from geojax.training import step as steps
 from geojax.training.config import TrainConfig
 from geojax.training.data import Samples
@@ -28,7 +28,7 @@ class Fit(eqx.Module):
         state: after the last epoch that stayed finite.
         history: mean over each epoch, `[epochs]`, of "loss", "cross_entropy", "energy" (of the
             paths) and "accuracy", all on the training batches as the network saw them.
-        result: result code; `not_finite` if the training broke off.
+        result: result code; `diverged` if the training broke off.
         config: what was asked for.
     """
 
@@ -127,7 +127,7 @@ def fit(
         after, info = steps.epoch(state, inputs, labels, hyper, method)
         finite = np.asarray(info.finite)
         if not finite.all():
-            result = RESULTS.not_finite
+            result = RESULTS.diverged
             if throw:
                 raise NumericalError(_broken(number, finite, info, config), result)
             break
@@ -163,5 +163,5 @@ def _broken(number: int, finite: np.ndarray, info: steps.Info, config: TrainConf
     return (
         f"fit: {what} at epoch {number}, step {at + 1} of {len(finite)}; lower learning_rate "
         f"({config.learning_rate:g}) or energy_weight ({config.energy_weight:g}), or raise "
-        f"num_steps ({config.num_steps}). {message(RESULTS.not_finite)}"
+        f"num_steps ({config.num_steps})."
     )

@@ -134,6 +134,23 @@ def test_result_that_is_not_reached_is_withheld(process, tmp_path):
     assert result["figures"]["gradient_norm"] > 1e-7
 
 
+def test_every_failure_names_the_option_that_mends_it():
+    from types import SimpleNamespace as Fake
+
+    from geojax._core.results import RESULTS
+    from geojax.cli.match import failure
+
+    def text(code):
+        found = Fake(result=code, problem=Fake(num_steps=5), path=Fake(energy_drift=0.25))
+        return failure(found, {"gradient_norm": 0.5, "iterations": 3})
+
+    assert "drifted by 2.5e-01" in text(RESULTS.energy_drift)
+    for code in (RESULTS.energy_drift, RESULTS.not_finite):
+        assert "raise --num-steps, which is 5, or lower --weight" in text(code)
+        assert "stepsize_controller" not in text(code)
+    assert "raise --max-iterations" in text(RESULTS.not_converged)
+
+
 GOOD = CIRCLE.astype(np.float32)
 NEAR = np.concatenate([GOOD[:11], GOOD[3:4] + np.float32([1e-5, 0])])
 BAD_PAIRS = [

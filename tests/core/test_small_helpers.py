@@ -134,8 +134,13 @@ class TestResults:
         assert results.throw_if_failed(0, code(jnp.array(-1.0)), what="shoot") == 0
 
     def test_every_failure_says_how_to_mend_it(self):
-        for code in (RESULTS.energy_drift, RESULTS.not_finite, RESULTS.not_converged):
-            assert any(word in results.message(code) for word in ("Raise", "loosen", "scale"))
+        for code in (
+            RESULTS.energy_drift,
+            RESULTS.not_finite,
+            RESULTS.diverged,
+            RESULTS.not_converged,
+        ):
+            assert any(word in results.message(code) for word in ("Raise", "Lower"))
 
     def test_under_a_transformation_nothing_is_raised(self):
         def function(x):

@@ -11,6 +11,7 @@ import pytest
 from systems.numerics import central_difference
 
 from geojax._core.errors import InputError, StorageError
+from geojax._core.results import RESULTS
 from geojax.io import save_arrays
 from geojax.io.files import read_json, write_json
 from geojax.kernels import Gaussian, Matern52, Sum
@@ -204,6 +205,14 @@ class TestSaving:
         with pytest.raises(InputError, match="is not a deformation"):
             load_match(tmp_path)
 
+    def test_adaptive_steps_are_refused(self, found, tmp_path):
+        controller = diffrax.PIDController(rtol=1e-8, atol=1e-8)
+        adaptive = eqx.tree_at(
+            lambda m: m.problem.stepsize_controller, found, controller, is_leaf=lambda x: x is None
+        )
+        with pytest.raises(InputError, match="stepsize_controller must be None"):
+            adaptive.save(tmp_path)
+
     def test_what_cannot_be_written_down_is_refused(self, found, tmp_path):
         halved = eqx.tree_at(lambda m: m.problem.solver, found, diffrax.HalfSolver(diffrax.Tsit5()))
         with pytest.raises(InputError, match="solver"):
@@ -212,3 +221,39 @@ class TestSaving:
         with pytest.raises(InputError, match="pick a lane"):
             lanes.save(tmp_path)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestAdaptiveSteps:
+    controller = diffrax.PIDController(rtol=1e-8, atol=1e-8)
+
+    def solved(self, scale=SCALE, **options):
+        options = {"num_steps": 2, "stepsize_controller": self.controller, **options}
+        return match(CIRCLE, ELLIPSE, metric=Gaussian(scale), weight=200.0, **options)
+
+    def test_the_same_match_as_with_many_equal_steps(self):
+        adaptive = self.solved(max_steps=64)
+        equal = self.solved(num_steps=40, stepsize_controller=None)
+        assert int(adaptive.path.num_steps) > 2
+        np.testing.assert_allclose(adaptive.moved, equal.moved, atol=1e-7)
+        np.testing.assert_allclose(adaptive.apply(GRID), equal.apply(GRID), atol=1e-6)
+        assert adaptive.inverse_error < 1e-7
+        assert adaptive.folds == 0
+        np.testing.assert_allclose(
+            adaptive.smallest_determinant, equal.smallest_determinant, atol=1e-6
+        )
+
+    def test_too_few_steps_are_told(self):
+        found = self.solved(max_steps=3, quality=False, throw=False)
+        assert found.result == RESULTS.max_steps_reached
+
+    def test_derivatives_need_the_adjoint_that_has_them(self):
+        options = dict(tolerance=1e-7, quality=False)
+
+        def energy(scale, **more):
+            return self.solved(scale, **options, **more).energy
+
+        with pytest.raises(InputError, match=r"adjoint=diffrax\.DirectAdjoint"):
+            jax.grad(energy)(SCALE)
+        direct = jax.grad(lambda s: energy(s, adjoint=diffrax.DirectAdjoint(), max_steps=32))(SCALE)
+        equal = jax.grad(lambda s: energy(s, num_steps=40, stepsize_controller=None))(SCALE)
+        np.testing.assert_allclose(direct, equal, rtol=1e-5)

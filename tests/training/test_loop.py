@@ -134,7 +134,7 @@ class TestBreakingOff:
             NumericalError, match=r"fit: .* at epoch 1, step 2 of 2; lower"
         ) as caught:
             fit(data, wild)
-        assert caught.value.result == RESULTS.not_finite
+        assert caught.value.result == RESULTS.diverged
         assert caught.value.exit_code == 3
 
     def test_without_throwing_the_last_good_state_comes_back(self, data, config, monkeypatch):
@@ -150,7 +150,7 @@ class TestBreakingOff:
 
         monkeypatch.setattr(steps, "epoch", third_breaks)
         broken = fit(data, config, throw=False)
-        assert broken.result == RESULTS.not_finite
+        assert broken.result == RESULTS.diverged
         assert {len(series) for series in broken.history.values()} == {2}
         assert broken.state is good[-1]
 
