@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         from geojax.cli.parse import parse
 
-        command, options = parse(arguments or ["--help"])
+        with warnings.catch_warnings(record=True) as early:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            command, options = parse(arguments or ["--help"])
         # Only now: these take longer to import than it takes to answer --help.
         from geojax.cli import run as running
 
@@ -58,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(ValueError):  # only the main thread may
             signal.signal(signal.SIGTERM, _terminate)
         with run.collected_warnings():
+            for note in early:  # of the configuration file, before there was a run to keep them
+                warnings.warn(note.message, stacklevel=1)
             prepare_jax(options)
             handler = importlib.import_module(f"geojax.cli.{command}")
             run.progress("starting")

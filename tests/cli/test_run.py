@@ -119,6 +119,22 @@ def test_warnings_are_one_line_each_and_kept(command, handler, tmp_path):
     assert result["warnings"] == ["float64 data are cut"]
 
 
+def test_warnings_of_a_configuration_are_kept_too(command, monkeypatch, tmp_path):
+    """They come up before there is a run."""
+    (tmp_path / "a.toml").write_text('source = "a.npy"\ntarget = "b.npy"\nscale = "0.9"\n')
+
+    def work(options, run):
+        run.claim(options.out)
+        return {}
+
+    monkeypatch.setattr("geojax.cli.match.run", work)
+    outcome = command("match", "--config", "a.toml", "--out", "run")
+    note = "a.toml: key 'scale': the text '0.9' is taken for the number 0.9"
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == f"geojax: warning: {note}\n"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["warnings"] == [note]
+
+
 def test_figures_are_plain_json():
     import jax.numpy as jnp
 
