@@ -6,7 +6,7 @@ COMPILE := .venv/bin/uv pip compile pyproject.toml --universal --python-version 
 
 .PHONY: check demo format lint lock slow test
 
-check: lint test  ## everything that .ci/run checks, in the environment at hand
+check: lint test  ## as .ci/run, but for the install and the check for addresses, which it alone does
 
 demo:  ## the main job, into the folder demo
 	.venv/bin/geojax demo --out demo

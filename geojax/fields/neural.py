@@ -54,5 +54,6 @@ class Neural(AbstractField):
         return self.module(t, x)
 
     def num_parameters(self) -> int:
-        """Number of trainable numbers."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.variables))
+        """Number of trainable numbers: those of `nnx.Param`, not of statistics and the like."""
+        trained = nnx.state(self.module, nnx.Param)
+        return sum(leaf.size for leaf in jax.tree.leaves(trained))

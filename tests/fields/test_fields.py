@@ -115,6 +115,20 @@ class TestNeural:
         gradient = eqx.filter_grad(lambda f: jnp.sum(f(jnp.float32(2.0), x)))(field)
         assert jax.tree.structure(gradient) == jax.tree.structure(field)
 
+    def test_statistics_are_no_parameters(self):
+        class Normed(nnx.Module):
+            def __init__(self, rngs):
+                self.layer = nnx.Linear(2, 3, rngs=rngs)
+                self.norm = nnx.BatchNorm(3, use_running_average=True, rngs=rngs)
+
+            def __call__(self, t, x):
+                return self.norm(self.layer(x))
+
+        field = Neural(Normed(nnx.Rngs(0)))
+        assert len(jax.tree.leaves(field)) == 6
+        # weights, biases, and the scale and shift of the norm, but not its mean and variance
+        assert field.num_parameters() == (2 * 3 + 3) + (3 + 3)
+
     def test_refuses_what_is_no_module(self):
         with pytest.raises(InputError, match="must be a flax nnx module, but is a function"):
             Neural(lambda t, x: x)
