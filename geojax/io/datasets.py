@@ -5,13 +5,16 @@ The packages are optional: each is imported in the function that needs it.
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from geojax._core.errors import InputError, StorageError
 from geojax.io import sections
+
+T = TypeVar("T")
 
 SURFACES = ("pial", "white", "infl", "sphere")
 HEMISPHERES = ("left", "right")
@@ -22,6 +25,18 @@ class Mesh(NamedTuple):
 
     vertices: np.ndarray
     faces: np.ndarray
+
+
+class Volume(NamedTuple):
+    """An image of a volume: values `[x, y, z]` and the affine map `[4, 4]` of voxels to mm."""
+
+    values: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Size of a voxel along each axis, `[3]`, in millimetres."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
 class LabelledImages(NamedTuple):
@@ -73,22 +88,52 @@ def brain_surface(hemisphere: str = "left", surface: str = "pial") -> Mesh:
     ):
         if value not in known:
             raise InputError(f"{name}: {value!r} is unknown; use one of {', '.join(known)}")
-    nibabel = optional("nibabel", "the fsaverage5 surfaces")
+
+    def read(image: Any) -> Mesh:
+        vertices, faces = (np.asarray(array.data) for array in image.darrays[:2])
+        return Mesh(vertices.astype(np.float64), faces.astype(np.int64))
+
+    name = f"fsaverage5/{surface}_{hemisphere}.gii.gz"
+    return _from_nilearn(name, "the fsaverage5 surfaces", read)
+
+
+def brain_template() -> Volume:
+    """The average brain MNI152 (T1, without the skull), as it lies inside nilearn.
+
+    Returns:
+        Values `[197, 233, 189]` in 0 to 1, float32, zero outside the brain, in voxels of 1 mm
+        (x to the right, y to the front, z up).
+
+    Raises:
+        InputError: nilearn is not installed.
+        StorageError: the installed file is damaged.
+
+    Reference: [fonov2009unbiased]
+    """
+
+    def read(image: Any) -> Volume:
+        values = np.asarray(image.dataobj, np.float32)
+        return Volume(values / values.max(), np.asarray(image.affine, np.float64))
+
+    name = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    return _from_nilearn(name, "the MNI152 template", read)
+
+
+def _from_nilearn(name: str, what: str, read: Callable[[Any], T]) -> T:
+    """What a function reads off a file of nilearn's data, opened by nibabel."""
+    nibabel = optional("nibabel", what)
     spec = importlib.util.find_spec("nilearn")
     if spec is None or spec.origin is None:
-        optional("nilearn", "the fsaverage5 surfaces")
+        optional("nilearn", what)
         raise StorageError("nilearn: cannot be found on the disk; install it again")
     # Importing nilearn takes seconds and pulls in scikit-learn; the files alone are enough.
-    folder = Path(spec.origin).parent / "datasets" / "data" / "fsaverage5"
-    path = folder / f"{surface}_{hemisphere}.gii.gz"
+    path = Path(spec.origin).parent / "datasets" / "data" / name
     if not path.is_file():
         raise StorageError(f"{path}: is missing; install nilearn again")
     try:
-        arrays = nibabel.load(path).darrays
-        vertices, faces = (np.asarray(array.data) for array in arrays[:2])
+        return read(nibabel.load(path))
     except Exception as error:  # nibabel raises many kinds on a damaged file
         raise StorageError(f"{path}: cannot be read ({error}); install nilearn again") from error
-    return Mesh(vertices.astype(np.float64), faces.astype(np.int64))
 
 
 def brain_outlines(

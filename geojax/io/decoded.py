@@ -1,6 +1,6 @@
 """What a reader of a point file hands back, and the checks that all readers share."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -97,10 +97,3 @@ def number_rows(table: np.ndarray, separator: str = " ") -> Iterable[str]:
 def as_float(array: np.ndarray) -> np.ndarray:
     """Points in a dtype that computes: float32 stays, all other floats and integers are float64."""
     return array.astype(array.dtype.newbyteorder("=") if array.dtype == np.float32 else np.float64)
-
-
-def pack(cells: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Ragged cells as sizes and indices."""
-    sizes = np.asarray([len(cell) for cell in cells], np.int64)
-    flat = [index for cell in cells for index in cell]
-    return sizes, np.asarray(flat, np.int64)

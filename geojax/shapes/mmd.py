@@ -26,7 +26,7 @@ class MMD(AbstractFidelity):
         >>> abs(float(MMD(1.0)(cloud, cloud[::-1]))) < 1e-6
         True
 
-    Reference: `[gretton2012kernel]`.
+    Reference: `[gretton2012kernel]`, `[glaunes2004diffeomorphic]`.
     """
 
     kernel: AbstractRadialKernel = eqx.field(

@@ -33,7 +33,7 @@ def pole_ladder(metric, action, state, momentum, carried, rungs, **options):
 
 
 def fanning(metric, action, state, momentum, carried, steps, **options):
-    """Transport by Jacobi fields: one short one for each step."""
+    """Transport by Jacobi fields: one short one for each step [louis2018fanning]."""
     options = {**options, "save": "end", "throw": False}
 
     def step(_, carry):

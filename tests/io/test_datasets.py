@@ -1,15 +1,18 @@
 """Real data without downloads, and plane sections."""
 
 import importlib
+import importlib.util
+import sys
 
 import numpy as np
 import pytest
 
-from geojax._core.errors import InputError
+from geojax._core.errors import InputError, StorageError
 from geojax.io import (
     Curve,
     brain_outlines,
     brain_surface,
+    brain_template,
     digits,
     mnist_subset,
     plane_section,
@@ -94,6 +97,34 @@ def test_brain_outlines_are_single_closed_curves():
     distances = np.linalg.norm(left[:, None] - right[None], axis=2).min(axis=1)
     spacing = np.linalg.norm(np.diff(left, axis=0), axis=1).mean()
     assert distances.max() > 1.5 * spacing
+
+
+def test_the_average_brain_comes_with_nilearn():
+    pytest.importorskip("nilearn")
+    brain = brain_template()
+    assert brain.values.shape == (197, 233, 189)
+    assert brain.values.dtype == np.float32
+    assert (brain.values.min(), brain.values.max()) == (0, 1)
+    assert brain.spacing.tolist() == [1, 1, 1]
+    # the origin of its space, the anterior commissure, lies inside, and the corner outside
+    origin = np.linalg.solve(brain.affine, [0, 0, 0, 1])[:3].round().astype(int)
+    assert brain.values[tuple(origin)] > 0.2
+    assert brain.values[0, 0, 0] == 0
+    # the volume of a brain, in litres
+    assert 1.2 < np.mean(brain.values > 0.1) * brain.values.size / 1e6 < 2.2
+
+
+def test_missing_and_damaged_nilearn_are_told_apart(monkeypatch):
+    pytest.importorskip("nibabel")
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        patch.setitem(sys.modules, "nilearn", None)
+        with pytest.raises(InputError, match="the MNI152 template: needs the package 'nilearn'"):
+            brain_template()
+    pytest.importorskip("nilearn")
+    monkeypatch.setattr("nibabel.load", lambda path: 1 / 0)
+    with pytest.raises(StorageError, match=r"mni_icbm152.* cannot be read .* install nilearn"):
+        brain_template()
 
 
 def test_digits_come_with_scikit_learn():

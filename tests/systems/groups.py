@@ -80,7 +80,7 @@ class BergerSphere:
 
     @property
     def diameter(self) -> float:
-        """Podobryaev 2018."""
+        """Reference: `[podobryaev2018diameter]`."""
         if self.epsilon >= 1:
             return np.pi
         if self.epsilon >= np.sqrt(0.5):

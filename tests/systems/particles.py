@@ -71,6 +71,8 @@ class TwoPeakons:
     Args:
         lambdas: two positive numbers; the inverse eigenvalues of the Lax matrix.
         weights: two positive numbers b(0).
+
+    Reference: `[camassa1993integrable]`, `[beals1999multipeakons]`, `[beals2000multipeakons]`.
     """
 
     metric = RKHS(Laplace(1.0))
