@@ -84,7 +84,10 @@ class _Scaled(AbstractRadialKernel):
         return self.scale
 
     def _over_scale(self, squared_distance):
-        return squared_distance / jnp.square(jnp.asarray(self.scale, squared_distance.dtype))
+        # a product with one reciprocal: a division for each pair would cost as much as the kernel
+        return squared_distance * (
+            1.0 / jnp.square(jnp.asarray(self.scale, squared_distance.dtype))
+        )
 
 
 class Gaussian(_Scaled):

@@ -1,20 +1,19 @@
 """Matrix-free kernel sums: the hot path of everything that moves particles.
 
-The n-by-m kernel matrix is never stored. Rows are taken in blocks whose part of the matrix fits
-the cache, and each block is recomputed, not stored, when derivatives are taken; memory grows
-with n + m. All of it composes with forward and reverse differentiation of any order.
+Small sums are dense: one matrix product, differentiated as such. Large ones go tile by tile
+(`pairs`, `tiles`), so that the matrix over pairs is never stored, nor is it for derivatives.
 """
 
-from collections.abc import Callable
-
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import AbstractRadialKernel, squared_distances
 
-# Entries of the kernel matrix that one block holds: 1 MB in float32, which fits a core's cache.
-_BLOCK_ENTRIES = 2**18
+# Pairs up to which the matrix over them is stored: 1 MB in float32, which fits a core's cache.
+_DENSE_PAIRS = 2**18
 
 
 def kernel_sum(
@@ -28,14 +27,15 @@ def kernel_sum(
     Args:
         kernel: a radial kernel.
         x: points where the sum is evaluated, `[n, d]`.
-        y: centres, `[m, d]`.
+        y: centres, `[m, d]`; pass x itself for sums over one set of points, whose derivatives
+            then take one pass over the pairs instead of two.
         weights: one row `b_j` of `c` channels for each centre, `[m, c]`.
 
     Returns:
         `[n, c]`, in the dtype of the inputs.
 
     Gradient: forward and reverse, any order, in every argument and in the kernel's scales.
-    Derivatives recompute the blocks, so memory stays linear in `n + m`.
+    Derivatives are sums over pairs again, so memory stays linear in `n + m`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -44,11 +44,25 @@ def kernel_sum(
         >>> kernel_sum(Gaussian(1.0), x, x, jnp.ones((3, 1)))[:, 0].tolist()
         [3.0, 3.0, 3.0]
     """
+    if x.shape[0] * y.shape[0] <= _DENSE_PAIRS:
+        return kernel.profile(squared_distances(x, y)) @ weights
+    return _kernel_sum(kernel, x, None if x is y else y, weights)
 
-    def block(rows):
-        return kernel.profile(squared_distances(rows, y)) @ weights
 
-    return _map_row_blocks(block, (x,), columns=y.shape[0])
+@eqx.filter_jit
+def _kernel_sum(kernel, x, y, b):
+    theta, rebuild = _parameters(kernel, x.dtype)
+    first, second = _centred(x, y)
+    return pair_sums(
+        lambda e, s, t, theta: [rebuild(theta).profile(e[0])],
+        [(0, 0)],
+        [first],
+        None if y is None else [second],
+        [],
+        [],
+        [b.T],
+        theta,
+    )[0].T
 
 
 def hamiltonian_field(
@@ -69,34 +83,57 @@ def hamiltonian_field(
     Returns:
         `(dq/dt, dp/dt)`, each `[n, d]`.
 
-    Gradient: as `kernel_sum`. Reference: `[joshi2000landmark]`.
+    Gradient: as `kernel_sum`; its reverse derivative is one pass, too.
+    Reference: `[joshi2000landmark]`.
     """
+    if positions.shape[0] ** 2 > _DENSE_PAIRS:
+        return _hamiltonian_field(kernel, positions, momenta)
     # the force is a difference of two products with the positions: far from the origin they would
     # cancel, so it is taken about the centre
-    positions = positions - jnp.mean(positions, axis=0, keepdims=True)
-
-    def block(rows):
-        q, p = rows
-        squared = squared_distances(q, positions)
-        velocity = kernel.profile(squared) @ momenta
-        pull = 2.0 * kernel.derivative(squared) * (p @ momenta.T)
-        force = pull @ positions - jnp.sum(pull, axis=1, keepdims=True) * q
-        return velocity, force
-
-    return _map_row_blocks(block, (positions, momenta), columns=positions.shape[0])
+    q = positions - jnp.mean(positions, axis=0, keepdims=True)
+    squared = squared_distances(q, q)
+    velocity = kernel.profile(squared) @ momenta
+    pull = 2.0 * kernel.derivative(squared) * (momenta @ momenta.T)
+    return velocity, pull @ q - jnp.sum(pull, axis=1, keepdims=True) * q
 
 
-def _map_row_blocks(block: Callable, rows: tuple[Array, ...], columns: int):
-    """Apply `block` to slices of the rows, few enough at a time to stay in the cache."""
-    n = rows[0].shape[0]
-    size = max(1, _BLOCK_ENTRIES // max(columns, 1))
-    single = len(rows) == 1
-    call = (lambda part: block(part[0])) if single else block
-    if n <= size:
-        return call(rows)
-    blocks = -(-n // size)
-    size = -(-n // blocks)
-    padded = [jnp.pad(row, ((0, blocks * size - n), (0, 0)), mode="edge") for row in rows]
-    parts = tuple(row.reshape(blocks, size, row.shape[1]) for row in padded)
-    out = jax.lax.map(jax.checkpoint(call), parts)
-    return jax.tree.map(lambda a: a.reshape(blocks * size, a.shape[-1])[:n], out)
+@eqx.filter_jit
+def _hamiltonian_field(kernel, positions, momenta):
+    theta, rebuild = _parameters(kernel, positions.dtype)
+    q, _ = _centred(positions, None)
+    p = momenta.T
+
+    def weights(e, s, t, theta):
+        kernel = rebuild(theta)
+        return [kernel.profile(e[0]), 2.0 * kernel.derivative(e[0]) * s[0]]
+
+    ones = jnp.ones((1, q.shape[1]), q.dtype)
+    velocity, pulled = pair_sums(
+        weights, [(0, 0)], [q], None, [p], [None], [p, jnp.concatenate([ones, q])], theta
+    )
+    return velocity.T, (pulled[1:] - pulled[:1] * q).T
+
+
+def _centred(x, y):
+    """Positions as `[d, n]` about one centre, so that differences lose no digits to it."""
+    # a point that is not finite is the caller's to find, and spoils its own sum only
+    finite = jnp.where(jnp.isfinite(x), x, jnp.zeros_like(x))
+    centre = jax.lax.stop_gradient(jnp.mean(finite, axis=0, keepdims=True))
+    return (x - centre).T, None if y is None else (y - centre).T
+
+
+def _parameters(kernel, dtype):
+    """A kernel's numbers as a list of scalars, and the function that puts them back."""
+    arrays, rest = eqx.partition(kernel, eqx.is_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    scalars = [v.astype(dtype) for leaf in leaves for v in jnp.ravel(leaf)]
+
+    def rebuild(scalars):
+        scalars = iter(scalars)
+        arrays = [
+            jnp.stack([next(scalars) for _ in range(leaf.size)]).reshape(leaf.shape)
+            for leaf in leaves
+        ]
+        return eqx.combine(jax.tree.unflatten(structure, arrays), rest)
+
+    return scalars, rebuild

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from systems.numerics import central_difference, largest, relative_error
+from systems.numerics import largest, relative_error
 from systems.particles import random_particles
 
 from geojax.kernels import (
@@ -16,7 +16,6 @@ from geojax.kernels import (
     Sum,
     hamiltonian_field,
     kernel_sum,
-    sums,
 )
 
 KERNEL = Sum([Gaussian(0.6), Matern32(1.1)], [0.4, 1.3])
@@ -58,52 +57,6 @@ def test_hamiltonian_field_is_the_gradient(kernel):
         assert relative_error(np.asarray(found), exact) < 1e-5
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-12), (jnp.float32, 1e-5)])
-def test_blocks_do_not_matter(monkeypatch, dtype, tolerance):
-    x, y, b = data(23, 17, dtype=dtype)
-    q, p = random_particles(1, 23, 2, dtype)
-
-    def values():
-        def loss(x, y, b):
-            return jnp.sum(kernel_sum(KERNEL, x, y, b) ** 2)
-
-        gradients = jax.grad(loss, argnums=(0, 1, 2))(x, y, b)
-        return [kernel_sum(KERNEL, x, y, b), *hamiltonian_field(KERNEL, q, p), *gradients]
-
-    whole = values()
-    for entries in (1, 17, 50, 17 * 22):
-        monkeypatch.setattr(sums, "_BLOCK_ENTRIES", entries)
-        for found, truth in zip(values(), whole, strict=True):
-            assert found.dtype == dtype
-            assert relative_error(found, truth) < tolerance
-
-
-def test_derivatives(monkeypatch):
-    # blocks of three rows, so that the padding of the last one is differentiated too
-    monkeypatch.setattr(sums, "_BLOCK_ENTRIES", 15)
-    x, y, b = data(7, 5)
-
-    def loss(arguments):
-        scale, x, y, b = arguments
-        return jnp.sum(jnp.sin(kernel_sum(Gaussian(scale), x, y, b)))
-
-    point, rng = (jnp.array(0.9), x, y, b), np.random.default_rng(3)
-    direction = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), point)
-
-    def along(s):
-        return loss(jax.tree.map(lambda a, d: a + s * d, point, direction))
-
-    pairs = jax.tree.map(lambda g, d: jnp.sum(g * d), jax.grad(loss)(point), direction)
-    slope = sum(jax.tree.leaves(pairs))
-    assert relative_error(jax.jvp(loss, (point,), (direction,))[1], slope) < 1e-12
-    difference = central_difference(along, jnp.zeros(()), jnp.ones(()), 1e-5)
-    assert relative_error(slope, difference) < 1e-8
-    # of second order, forward over reverse and reverse over forward
-    second = jax.jvp(jax.grad(along), (jnp.zeros(()),), (jnp.ones(()),))[1]
-    other = jax.grad(lambda s: jax.jvp(along, (s,), (jnp.ones(()),))[1])(jnp.zeros(()))
-    assert relative_error(second, other) < 1e-10
-
-
 class TestMemory:
     """No n-by-n matrix, in values or in derivatives."""
 
@@ -118,12 +71,18 @@ class TestMemory:
     def total(x, b):
         return jnp.sum(kernel_sum(Gaussian(jnp.float32(1.0)), x, x, b) ** 2)
 
-    @pytest.mark.parametrize("kind", ["sum", "gradient", "field"])
+    @staticmethod
+    def field(q, p):
+        return hamiltonian_field(Gaussian(jnp.float32(1.0)), q, p)
+
+    @pytest.mark.parametrize("kind", ["sum", "gradient", "field", "gradient of field", "second"])
     def test_grows_linearly(self, kind):
         function = {
             "sum": self.total,
             "gradient": jax.grad(self.total, argnums=(0, 1)),
-            "field": lambda q, p: hamiltonian_field(Gaussian(jnp.float32(1.0)), q, p),
+            "field": self.field,
+            "gradient of field": jax.grad(lambda q, p: jnp.sum(self.field(q, p)[1] ** 2)),
+            "second": jax.grad(lambda x, b: jnp.sum(jax.grad(self.total)(x, b) ** 2)),
         }[kind]
         small, large = (self.temporary_bytes(function, n) for n in (4096, 16384))
         assert large < 5 * small
