@@ -16,7 +16,7 @@ from geojax._core.errors import InputError
 from geojax._core.results import throw_if_failed
 from geojax.actions import AbstractAction, AbstractGroup
 from geojax.flows.path import Path, kinetic_energy, speed
-from geojax.flows.solvers import LieTerm, MuntheKaas
+from geojax.flows.solvers import LieTerm, Measured, MuntheKaas
 from geojax.flows.stepping import Save, Time, check_options, solve
 
 RunningCost = Callable[[Array, Array, Array], Array]
@@ -104,7 +104,8 @@ def integrate(
     else:
         state = checks.finite(checks.as_float_array(state, "state"), "state")
     checks.resolved_interval(t0, t1, num_steps, jnp.finfo(state.dtype).dtype)
-    _check_jumps(getattr(field, "jumps", None), t0, t1, num_steps)
+    if stepsize_controller is None:  # a controller is told to step on the jumps
+        _check_jumps(getattr(field, "jumps", None), t0, t1, num_steps)
     is_group = isinstance(action, AbstractGroup)
     path = _integrate(
         field,
@@ -181,12 +182,8 @@ def _integrate(
     like = jax.eval_shape(rates, t0, _Augmented(state, {}, zero), None)
     zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in like.costs.items()}
     start = _Augmented(state, zeros, zero if divergence else None)
-    if isinstance(stepsize_controller, diffrax.PIDController):
-        norm = stepsize_controller.norm
-        stepsize_controller = eqx.tree_at(
-            lambda c: c.norm, stepsize_controller, lambda y: norm((y.x, y.log_det))
-        )
-    steps = solve(diffrax.ODETerm(rates), start, stepsize_controller=stepsize_controller, **options)
+    controller = _seeing(stepsize_controller, lambda y: (y.x, y.log_det))
+    steps = solve(diffrax.ODETerm(rates), start, stepsize_controller=controller, **options)
     totals = {name: value[-1] for name, value in steps.states.costs.items()}
     return Path(
         times=clock(steps.times),
@@ -200,6 +197,14 @@ def _integrate(
         num_evaluations=steps.num_evaluations,
         time_reached=clock(steps.reached),
     )
+
+
+def _seeing(controller, part: Callable):
+    """A step size controller that estimates errors of a part of what is integrated."""
+    if not isinstance(controller, diffrax.PIDController):
+        return controller
+    norm = controller.norm
+    return eqx.tree_at(lambda c: c.norm, controller, lambda y: norm(part(y)))
 
 
 class _Clock(eqx.Module):
@@ -251,36 +256,39 @@ class _Velocity(eqx.Module):
 
 
 class _Moved(eqx.Module):
-    """Time derivative of a state that is moved by an action."""
+    """Time derivative of a state that is moved by an action, and the prices of its motion."""
 
     velocity: _Velocity
     action: AbstractAction
 
     def __call__(self, s, y, args):
-        return self.action(self.velocity(s, y), y)
+        rate = self.action(self.velocity(s, y.state), y.state)
+        return Measured(rate, _prices(rate))
+
+
+def _prices(rate) -> dict[str, Float[Array, ""]]:
+    """Rates of energy and length of a state as a whole, in the ambient norm."""
+    parts = jnp.stack([jnp.real(rate), jnp.imag(rate)]).reshape(-1)
+    zero = jnp.zeros((), parts.dtype)
+    return {"energy": kinetic_energy(zero, parts, parts), "length": speed(zero, parts, parts)}
 
 
 def _integrate_action(field, state, action, clock, controller, options) -> Path:
     velocity = _Velocity(field, clock)
     if isinstance(action, AbstractGroup):
-        term: diffrax.AbstractTerm = LieTerm(action, velocity)
+        term: diffrax.AbstractTerm = LieTerm(action, velocity, _prices)
     else:
         term = diffrax.ODETerm(_Moved(velocity, action))
-    steps = solve(term, state, stepsize_controller=controller, **options)
-
-    def ambient_speed(t, y):
-        rate: Any = term.vf(t, y, None)
-        squared = jnp.sum(jnp.real(jnp.conj(rate) * rate))
-        return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
-
-    # by the trapezoidal rule over the saved states: a group path carries no running costs
-    speeds = jax.vmap(ambient_speed)(steps.times, steps.states)
-    gaps = jnp.diff(steps.times)
+    zero = jnp.zeros((), jnp.finfo(state.dtype).dtype)
+    start = Measured(state, {"energy": zero, "length": zero})
+    controller = _seeing(controller, lambda y: y.state)
+    steps = solve(term, start, stepsize_controller=controller, **options)
+    totals = jax.tree.map(lambda cost: cost[-1], steps.states.costs)
     return Path(
         times=clock(steps.times),
-        states=steps.states,
-        energy=0.25 * jnp.sum(gaps * (jnp.square(speeds[1:]) + jnp.square(speeds[:-1]))),
-        length=0.5 * jnp.sum(gaps * (speeds[1:] + speeds[:-1])),
+        states=steps.states.state,
+        energy=totals["energy"],
+        length=totals["length"],
         result=steps.result,
         num_steps=steps.num_steps,
         num_evaluations=steps.num_evaluations,

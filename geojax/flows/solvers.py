@@ -21,6 +21,13 @@ from geojax.actions import AbstractGroup
 from geojax.flows.runge_kutta import explicit_step, has_tableau
 
 
+class Measured(eqx.Module):
+    """What moves, with the costs that are summed up along its way in the same solve."""
+
+    state: PyTree
+    costs: PyTree
+
+
 class LieTerm(diffrax.AbstractTerm):
     """`dX/dt = A(t, X) X` on a matrix group, with a costate carried along if there is one.
 
@@ -29,13 +36,18 @@ class LieTerm(diffrax.AbstractTerm):
     Args:
         group: the action.
         velocity: `(t, y) -> velocity`, where y is the state or the pair (state, costate).
+        prices: `dy/dt -> rates of the costs`; then what is integrated is `Measured(y, costs)`.
     """
 
     group: AbstractGroup
     velocity: Callable
+    prices: Callable | None = None
 
     def vf(self, t, y, args):
-        return self.infinitesimal(self.velocity(t, y), y)
+        if self.prices is None:
+            return self.infinitesimal(self.velocity(t, y), y)
+        rate = self.infinitesimal(self.velocity(t, y.state), y.state)
+        return Measured(rate, self.prices(rate))
 
     def contr(self, t0, t1, **kwargs):
         return t1 - t0
@@ -89,20 +101,31 @@ class MuntheKaas(diffrax.AbstractAdaptiveSolver):
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         term, direction = _unwrapped(terms)
+        measured = term.prices is not None
+        x0 = y0.state if measured else y0
 
-        def velocity(t, y):
-            return trees.scale(term.velocity(t * direction, y), direction)
+        def rates(t, x):
+            """Velocity and prices at a state."""
+            velocity = term.velocity(t * direction, x)
+            prices = term.prices(term.infinitesimal(velocity, x)) if measured else None
+            return trees.scale((velocity, prices), direction)
 
-        def algebra_field(t, omega):
-            return _inverse_dexp(term.group.bracket, omega, velocity(t, term.move(omega, y0)))
+        def algebra_field(t, y):
+            omega, _ = y
+            velocity, prices = rates(t, term.move(omega, x0))
+            return _inverse_dexp(term.group.bracket, omega, velocity), prices
 
-        first = velocity(t0, y0)
         start, end = jnp.asarray(t0), jnp.asarray(t1)
-        omega, error, _ = explicit_step(
-            self.solver.tableau, algebra_field, start, end, jnp.zeros_like(first), first
+        first = rates(start, x0)
+        origin = jax.tree.map(jnp.zeros_like, first)
+        (omega, costs), (error, costs_error), _ = explicit_step(
+            self.solver.tableau, algebra_field, start, end, origin, first
         )
-        y1 = term.move(omega, y0)
+        y1 = term.move(omega, x0)
         y_error = term.infinitesimal(error, y1)
+        if measured:
+            y1 = Measured(y1, trees.add(y0.costs, costs))
+            y_error = Measured(y_error, costs_error)
         return y1, y_error, dict(y0=y0, y1=y1), None, diffrax.RESULTS.successful
 
     def func(self, terms, t0, y0, args):

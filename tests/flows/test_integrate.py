@@ -12,6 +12,7 @@ from systems.numerics import central_difference, largest, relative_error
 from systems.particles import random_particles
 
 from geojax._core import trees
+from geojax._core.errors import InputError
 from geojax.actions import Points, Unitaries
 from geojax.fields import ControlPoints, Neural, PiecewiseConstant, Stationary, SumOf
 from geojax.flows import integrate, jacobian_determinants
@@ -176,9 +177,63 @@ class TestGroups:
         assert largest(back.end - identity) < 1e-13
         # in the ambient norm a Hamiltonian of norm |H| moves with speed |H|
         norms = jnp.linalg.norm(pulses.reshape(3, -1), axis=1)
-        assert relative_error(path.length, jnp.mean(norms)) < 0.2
+        assert relative_error(path.length, jnp.mean(norms)) < 1e-12
+        assert relative_error(path.energy, 0.5 * jnp.mean(norms**2)) < 1e-12
         assert relative_error(constant.length, norms[0]) < 1e-12
         assert relative_error(constant.energy, 0.5 * norms[0] ** 2) < 1e-12
+
+    @pytest.mark.parametrize("save", ["steps", "end"])
+    @pytest.mark.parametrize("num_steps", [2, 20, 200])
+    def test_measures_do_not_depend_on_what_is_saved(self, save, num_steps):
+        su2, identity = Unitaries(1), jnp.eye(2, dtype=complex)
+        flip = hamiltonian_of([1.0, 0.0, 0.0])
+        options = dict(action=su2, num_steps=num_steps, save=save)
+        ramp = integrate(lambda t, u: trees.scale(flip, t), identity, **options)
+        assert abs(float(ramp.energy) - 1 / 3) < 1e-12
+        assert abs(float(ramp.length) - np.sqrt(0.5)) < 1e-12
+        pulse = PiecewiseConstant(jnp.stack([flip, 0 * flip]))
+        path = integrate(pulse, identity, **options)
+        back = integrate(pulse, path.end, reverse=True, **options)
+        for measured in (path, back):
+            assert abs(float(measured.energy) - 0.5) < 1e-12
+            assert abs(float(measured.length) - np.sqrt(0.5)) < 1e-12
+        # control: the trapezoidal rule over what is saved sees another pulse, or another ramp
+        times = np.asarray(path.times)
+        if save == "steps":
+            assert abs(np.trapezoid(1.0 * (times < 0.5), times) - 0.5) > 1e-3
+        else:
+            assert abs(np.trapezoid(times**2, times) - 1 / 3) > 0.1
+
+    @pytest.mark.lenient  # diffrax divides complex errors by real tolerances
+    @pytest.mark.filterwarnings("ignore:Complex dtype support in Diffrax")
+    def test_an_adaptive_path_is_measured(self):
+        su2, identity = Unitaries(1), jnp.eye(2, dtype=complex)
+        flip, turn = hamiltonian_of([1.0, 0.0, 0.0]), hamiltonian_of([0.0, 3.0, 0.5])
+        pulse = PiecewiseConstant(jnp.stack([flip, turn]), [0.0, 0.3, 1.0])
+        controller = diffrax.PIDController(rtol=1e-9, atol=1e-9)
+        for save in ("steps", "end"):
+            path = integrate(
+                pulse, identity, action=su2, save=save, num_steps=10, stepsize_controller=controller
+            )
+            assert abs(float(path.energy) - (0.3 + 0.7 * 9.25)) < 1e-12
+            truth = su2.exponential(0.7 * turn) @ su2.exponential(0.3 * flip)
+            assert largest(path.end - truth) < 1e-9
+
+    def test_measures_have_derivatives(self):
+        su2, identity = Unitaries(1), jnp.eye(2, dtype=complex)
+
+        @jax.jit
+        @jax.value_and_grad
+        def energy(row):
+            field = Stationary(hamiltonian_of(row))
+            path = integrate(field, identity, action=su2, num_steps=3, save="end", throw=False)
+            return path.energy + path.length
+
+        row = jnp.array([0.3, -0.4, 1.2])
+        # the price of a unit Pauli matrix is one
+        truth = 2 * row + np.sqrt(2) * row / 1.3
+        assert largest(energy(row)[1] - truth) < 1e-12
+        assert jnp.all(jnp.isfinite(energy(0.0 * row)[1]))
 
     def test_an_action_on_points(self):
         points = grid().reshape(-1, 2)
@@ -186,6 +241,8 @@ class TestGroups:
             lambda t, x: lambda y: jnp.cos(t) * y, points, action=Points(), num_steps=40
         )
         assert largest(path.end - points * np.exp(np.sin(1.0))) < 1e-9
+        single = integrate(lambda t, x: jnp.cos(t) * x, points, num_steps=40)
+        assert relative_error(path.energy, jnp.sum(single.energy)) < 1e-12
 
 
 class TestJumps:
@@ -214,6 +271,20 @@ class TestJumps:
         )
         assert largest(path.end - (0.3 + 0.7 * 30)) < 1e-12
         assert int(path.num_steps) <= 12
+
+    def test_an_edge_off_the_grid(self):
+        pieces = PiecewiseConstant(jnp.array([[1.0], [30.0]]), [0.0, 1 / 3, 1.0])
+        with pytest.raises(InputError, match=r"with 10 steps the jump at t = 0\.333333 falls"):
+            integrate(pieces, jnp.zeros(1), num_steps=10)
+        for save in ("steps", "end"):
+            path = integrate(
+                pieces,
+                jnp.zeros(1),
+                num_steps=10,
+                save=save,
+                stepsize_controller=diffrax.PIDController(rtol=1e-8, atol=1e-8),
+            )
+            assert largest(path.end - (1 / 3 + 20.0)) < 1e-12
 
 
 class TestAdaptive:
