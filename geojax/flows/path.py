@@ -35,8 +35,11 @@ class Path(eqx.Module):
         states: states at those times.
         costates: momenta at those times, for geodesics; None otherwise.
         carried: points that were carried along by the velocity; None if there were none.
-        energy: half the squared speed, integrated: in the metric for geodesics (a scalar), per
-            point in the ambient norm for `integrate`.
+        energy: half the squared speed, integrated: in the metric for geodesics (a scalar); for
+            `integrate` in the ambient norm, per point, or of the state as a whole if an action
+            moves it. Integrated along with the states, whichever of them are saved. NaN where
+            the end was not reached; a path that merely failed for `energy_drift` did come there,
+            and keeps its numbers.
         length: the speed, integrated; likewise.
         energy_drift: relative change of the conserved energy of a geodesic; None otherwise.
         costs: integrals of the running costs that were asked for.

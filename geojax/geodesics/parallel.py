@@ -66,13 +66,21 @@ def parallel_transport(
     path = shoot(metric, action, state, momentum, num_steps=num_steps, throw=throw, **options)
     start, end = path.times[0], path.times[-1]
     carried = _transport(
-        metric, action, state, momentum, transported, start, end, num_steps=num_steps
+        metric,
+        action,
+        state,
+        momentum,
+        transported,
+        start,
+        end,
+        num_steps=num_steps,
+        save=options.get("save", "steps"),
     )
     return path, carried
 
 
 @eqx.filter_jit
-def _transport(metric, action, state, momentum, transported, t0, t1, *, num_steps):
+def _transport(metric, action, state, momentum, transported, t0, t1, *, num_steps, save):
     def cometric_along(q, covector, direction):
         """D_X C covector, for X = direction."""
         return jax.jvp(lambda x: cometric(metric, action, x, covector), (q,), (direction,))[1]
@@ -94,5 +102,6 @@ def _transport(metric, action, state, momentum, transported, t0, t1, *, num_step
         t1=t1,
         num_steps=num_steps,
         solver=diffrax.Dopri8(),
+        save=save,
     )
     return steps.states[2]

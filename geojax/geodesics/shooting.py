@@ -62,7 +62,8 @@ def shoot(
         throw: raise if the solve failed; otherwise `path.result` says so.
 
     Returns:
-        The path, with states, costates, energy, length and energy drift.
+        The path, with states, costates, energy, length and energy drift. If the end was not
+        reached, energy and length are NaN like the states; after `energy_drift` they stay.
 
     Raises:
         InputError: arguments that do not fit together.
@@ -167,13 +168,18 @@ def _shoot(
     # written so that a drift that is not a number passes on to the code for that
     drifted = code_if(drift > jnp.asarray(energy_tolerance, dtype), RESULTS.energy_drift)
     norm = jnp.where(energy > 0, jnp.sqrt(2 * jnp.where(energy > 0, energy, 1.0)), 0.0)
+
+    # a path that drifted did reach its end: there the numbers stay, since they show the drift
+    def over_time(rate):
+        return jnp.where(steps.result == RESULTS.successful, rate * (t1 - t0), jnp.nan)
+
     return Path(
         times=t0 + t1 - steps.times if reverse else steps.times,
         states=states,
         costates=jax.tree.map(lambda p: sign * p, costates),
         carried=None if carried is None else steps.states[2],
-        energy=energy * (t1 - t0),
-        length=norm * (t1 - t0),
+        energy=over_time(energy),
+        length=over_time(norm),
         energy_drift=drift,
         result=first_failure(steps.result, drifted),
         num_steps=steps.num_steps,

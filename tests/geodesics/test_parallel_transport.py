@@ -79,6 +79,25 @@ class TestLandmarks:
         )
         assert largest(back[-1] - self.carried) < 1e-12
 
+    def test_ends_alone(self):
+        path, rows = self.transported()
+        where = self.metric, self.action, self.state, self.momentum, self.carried
+        ends, carried = parallel_transport(*where, num_steps=40, save="end")
+        assert carried.shape == ends.states.shape == (2, 2, 1)
+        assert largest(carried - rows[jnp.array([0, -1])]) < 1e-14
+        # backwards along the same geodesic, as `shoot` runs it
+        _, back = parallel_transport(
+            self.metric,
+            self.action,
+            path.end,
+            path.costates[-1],
+            rows[-1],
+            num_steps=40,
+            save="end",
+            reverse=True,
+        )
+        assert largest(back - rows[jnp.array([-1, 0])]) < 1e-12
+
     def test_order_is_that_of_the_solver(self):
         _, truth = self.transported()
         errors = []
