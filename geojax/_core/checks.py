@@ -239,9 +239,14 @@ def distinct(x, name: str) -> None:
         )
 
 
+def installed_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def memory(num_bytes: int, what: str, mend: str) -> None:
     """Raise if something would not fit into the memory of this machine, before it is allocated."""
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    installed = installed_memory()
     if num_bytes > installed:
         raise InputError(
             f"{what} would need about {num_bytes / 1e9:.3g} GB ({num_bytes} bytes), but this "

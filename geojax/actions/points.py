@@ -1,10 +1,11 @@
 """Velocity fields that carry points."""
 
+import warnings
 from collections.abc import Callable
 
 from jaxtyping import Array, Float
 
-from geojax._core.checks import as_points
+from geojax._core.checks import as_points, is_tracer
 from geojax.actions.base import AbstractAction
 from geojax.kernels import Diracs
 
@@ -39,4 +40,12 @@ class Points(AbstractAction):
         return target - source
 
     def check(self, state, name):
-        return as_points(state, name, any_dimension=True)
+        points = as_points(state, name, any_dimension=True)
+        n, d = points.shape
+        if d > 3 and n <= 3 and not is_tracer(points):
+            warnings.warn(
+                f"Argument {name} of shape [{n}, {d}] is taken as {n} point{'s' if n > 1 else ''} "
+                f"in {d} dimensions; transpose it to [{d}, {n}]?",
+                stacklevel=3,
+            )
+        return points

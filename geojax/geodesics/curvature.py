@@ -7,7 +7,12 @@ from jaxtyping import Array, Float, PyTree
 
 from geojax._core import trees
 from geojax.actions import AbstractAction
-from geojax.geodesics.equation import cometric, cometric_matrix, generic_geodesic_field
+from geojax.geodesics.equation import (
+    check_memory,
+    cometric,
+    cometric_matrix,
+    generic_geodesic_field,
+)
 from geojax.geodesics.shooting import check_fit, like_state
 from geojax.metrics import AbstractMetric
 
@@ -34,6 +39,9 @@ def sectional_curvature(
     Returns:
         A scalar; NaN if the momenta are parallel.
 
+    Raises:
+        InputError: arguments that do not fit, or a system that does not fit into the memory.
+
     Cost: solves a dense system of the dimension m of the space of states; meant for m up to a few
     hundred. Gradient: forward and reverse.
 
@@ -51,6 +59,8 @@ def sectional_curvature(
     check_fit(metric, action)
     state = action.check(state, "state")
     first, second = like_state(first, state, "first"), like_state(second, state, "second")
+    # the cometric with its first two derivatives, and its factor
+    check_memory(state, action.dimension(state), 5, "sectional_curvature")
     return _sectional_curvature(metric, action, state, first, second)
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from geojax._core import trees
+from geojax._core import checks, trees
 from geojax.actions import AbstractAction, Points
 from geojax.kernels import hamiltonian_field, kernel_sum
 from geojax.metrics import RKHS, AbstractMetric
@@ -83,6 +83,33 @@ def cometric_matrix(
     return jax.vmap(column)(basis).T
 
 
+def momentum_dimension(metric: AbstractMetric, action: AbstractAction, state: PyTree) -> int:
+    """Unknowns of the system that `momentum_of` solves."""
+    if isinstance(metric, RKHS) and isinstance(action, Points):
+        return state.shape[0]
+    return action.dimension(state)
+
+
+def check_memory(state: PyTree, dimension: int, matrices: int, what: str) -> None:
+    """Raise if dense square matrices of a dimension would not fit into the memory.
+
+    Args:
+        state: gives the precision.
+        dimension: rows of each matrix.
+        matrices: how many of them are held at a time.
+        what: for the message.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    size = jnp.finfo(jax.tree.leaves(state)[0].dtype).dtype.itemsize
+    checks.memory(
+        matrices * size * dimension**2,
+        f"{what}: a dense system of {dimension} unknowns",
+        "use fewer points (`match` solves no dense system) or a smaller group",
+    )
+
+
 def momentum_of(
     metric: AbstractMetric, action: AbstractAction, state: PyTree, tangent: PyTree
 ) -> PyTree:
@@ -96,8 +123,12 @@ def momentum_of(
         state: q.
         tangent: wanted time derivative of q.
 
+    Raises:
+        InputError: a system that does not fit into the memory.
+
     Gradient: forward and reverse in every argument.
     """
+    check_memory(state, momentum_dimension(metric, action, state), 2, "momentum_of")
     if isinstance(metric, RKHS) and isinstance(action, Points):
         return jnp.linalg.solve(metric.kernel(state, state), tangent)
     matrix = cometric_matrix(metric, action, state)

@@ -14,8 +14,12 @@ from geojax._core.trees import subtract
 from geojax.actions import AbstractAction, Points
 from geojax.flows.path import Path
 from geojax.geodesics import equation
-from geojax.geodesics.shooting import check_fit, like_state, shoot
+from geojax.geodesics.shooting import check_fit, like_state, shoot, warn_of_collisions
 from geojax.metrics import RKHS, AbstractMetric
+
+# square matrices of the dimension that the search holds at a time: the Jacobian, its QR factors
+# with the damping rows, and the tangents of state and costate with their slopes at seven stages
+_MATRICES = 20
 
 
 class Logarithm(eqx.Module):
@@ -70,7 +74,8 @@ def log(
         A `Logarithm`.
 
     Raises:
-        InputError: states that do not fit, or landmarks that coincide.
+        InputError: states that do not fit, landmarks that coincide, or a system that does not fit
+            into the memory.
         NumericalError: no geodesic found (only outside `jit`, and only if `throw`).
 
     Gradient: exact, by the implicit function theorem, in source, target and metric; forward and
@@ -98,6 +103,8 @@ def log(
             f"{list(source.shape)} and {list(target.shape)}."
         )
     checks.count(max_iterations, "max_iterations")
+    equation.check_memory(source, action.dimension(source), _MATRICES, "log")
+    warn_of_collisions(metric, action, source, target)
     if isinstance(metric, RKHS) and isinstance(action, Points):
         check_separation(metric, source, "source")
         check_separation(metric, target, "target")

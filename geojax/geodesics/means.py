@@ -5,16 +5,17 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if, first_failure, throw_if_failed
-from geojax.actions import AbstractAction
+from geojax.actions import AbstractAction, Points
 from geojax.geodesics.equation import hamiltonian
-from geojax.geodesics.logarithm import log
-from geojax.geodesics.shooting import shoot
-from geojax.metrics import AbstractMetric
+from geojax.geodesics.logarithm import check_separation, log
+from geojax.geodesics.shooting import check_fit, shoot, warn_of_collisions
+from geojax.metrics import RKHS, AbstractMetric
 
 
 class Mean(eqx.Module):
@@ -64,7 +65,7 @@ def mean(
 
     Args:
         metric, action: the geometry.
-        states: k states stacked along a leading axis.
+        states: k states stacked along a leading axis, or a list of them.
         weights: non-negative weights, normalised to one; equal by default.
         initial: where to start; by default the first state.
         tolerance: norm of the mean logarithm at which to stop; 1e-9 in float64, 1e-4 in float32.
@@ -74,6 +75,10 @@ def mean(
 
     Returns:
         A `Mean`.
+
+    Raises:
+        InputError: states, weights or options that do not fit, or landmarks that coincide.
+        NumericalError: the mean was not reached (only outside `jit`, and only if `throw`).
 
     Gradient: not supported through the iteration (it runs in a while loop).
 
@@ -89,13 +94,20 @@ def mean(
     Reference: `[younes2010shapes]`.
     """
     checks.count(max_iterations, "max_iterations")
-    states = jnp.asarray(states)
-    count = states.shape[0]
-    if count == 0:
-        raise InputError("Argument states must hold at least one state, but is empty.")
-    checked = [action.check(state, f"states[{k}]") for k, state in enumerate(states)]
-    states = jnp.stack(checked)
-    dtype = jnp.finfo(states.dtype).dtype
+    check_fit(metric, action)
+    states = _stacked(action, states)
+    count, dtype = states.shape[0], jnp.finfo(states.dtype).dtype
+    start = states[0] if initial is None else action.check(initial, "initial")
+    if start.shape != states.shape[1:]:
+        raise InputError(
+            f"Argument initial must have the shape of a state, {list(states.shape[1:])}, but has "
+            f"shape {list(start.shape)}."
+        )
+    if isinstance(metric, RKHS) and isinstance(action, Points):
+        for k, state in enumerate(states):
+            check_separation(metric, state, f"states[{k}]")
+        check_separation(metric, start, "initial")
+    warn_of_collisions(metric, action, states)
     if weights is None:
         weights = jnp.ones(count, dtype)
     weights = jnp.asarray(checks.non_negative(weights, "weights"), dtype)
@@ -108,7 +120,7 @@ def mean(
         raise InputError("Argument weights must not all be zero.")
     if tolerance is None:
         tolerance = 1e-9 if dtype == jnp.float64 else 1e-4
-    start = states[0] if initial is None else action.check(initial, "initial")
+    checks.positive(tolerance, "tolerance")
     found = _mean(
         metric,
         action,
@@ -120,6 +132,30 @@ def mean(
         max_iterations=max_iterations,
     )
     return throw_if_failed(found, found.result, what="mean") if throw else found
+
+
+def _stacked(action: AbstractAction, states: Any) -> Array:
+    """States that are checked one by one, before JAX rounds them, along a leading axis.
+
+    Raises:
+        InputError: no states, not states of the action, or not all of one shape.
+    """
+    if not isinstance(states, list | tuple):
+        states = states if isinstance(states, jax.Array) else np.asarray(states)
+        if not states.ndim:
+            raise InputError(f"Argument states must be a stack of states, but is {states!r}.")
+        if states.dtype.kind != "c":  # one warning for all, where something is lost
+            states = checks.as_float_array(states, "states")
+    if len(states) == 0:
+        raise InputError("Argument states must hold at least one state, but is empty.")
+    checked = [action.check(state, f"states[{k}]") for k, state in enumerate(states)]
+    for k, state in enumerate(checked):
+        if state.shape != checked[0].shape:
+            raise InputError(
+                f"Argument states must hold states of one shape, but states[0] has shape "
+                f"{list(checked[0].shape)} and states[{k}] {list(state.shape)}."
+            )
+    return jnp.stack(checked)
 
 
 @eqx.filter_jit

@@ -10,7 +10,13 @@ from geojax._core import trees
 from geojax.actions import AbstractAction
 from geojax.flows.path import Path
 from geojax.flows.stepping import solve
-from geojax.geodesics.equation import cometric, geodesic_field, momentum_of
+from geojax.geodesics.equation import (
+    check_memory,
+    cometric,
+    geodesic_field,
+    momentum_dimension,
+    momentum_of,
+)
 from geojax.geodesics.shooting import check_fit, like_state, shoot
 from geojax.metrics import AbstractMetric
 
@@ -45,6 +51,10 @@ def parallel_transport(
     Returns:
         The geodesic, and the carried momenta at its saved times (leading axis).
 
+    Raises:
+        InputError: as `shoot`, or a system that does not fit into the memory.
+        NumericalError: as `shoot`.
+
     Gradient: forward and reverse with equal steps.
 
     Example:
@@ -63,6 +73,8 @@ def parallel_transport(
     state = action.check(state, "state")
     momentum = like_state(momentum, state, "momentum")
     transported = like_state(transported, state, "transported")
+    # the system and its factor, in each evaluation
+    check_memory(state, momentum_dimension(metric, action, state), 2, "parallel_transport")
     path = shoot(metric, action, state, momentum, num_steps=num_steps, throw=throw, **options)
     start, end = path.times[0], path.times[-1]
     carried = _transport(

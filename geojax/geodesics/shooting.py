@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree, Real
 from geojax._core import checks
 from geojax._core.checks import as_points, same_dimension
 from geojax._core.errors import InputError
-from geojax._core.results import RESULTS, code_if, first_failure, throw_if_failed
+from geojax._core.results import RESULTS, code_if, first_failure, is_traced, throw_if_failed
 from geojax.actions import AbstractAction, AbstractGroup, Points, Unitaries
 from geojax.flows.path import Path
 from geojax.flows.solvers import LieTerm, MuntheKaas
@@ -69,6 +69,9 @@ def shoot(
         InputError: arguments that do not fit together.
         NumericalError: not finite, or energy drift (only outside `jit`, and only if `throw`).
 
+    Warns:
+        UserWarning: the kernel of an RKHS is not C^2, so that points may collide.
+
     Gradient: forward and reverse, any order, with equal steps; otherwise that of the adjoint.
 
     Example:
@@ -102,6 +105,7 @@ def shoot(
             raise InputError("Argument carried needs an RKHS metric and the action on points.")
         carried = as_points(carried, "carried", any_dimension=True)
         same_dimension(carried, state, "carried", "state")
+    warn_of_collisions(metric, action, state, momentum)
     is_group = isinstance(action, AbstractGroup)
     path = _shoot(
         metric,
@@ -231,6 +235,15 @@ def check_fit(metric: AbstractMetric, action: AbstractAction) -> None:
                 f"Argument metric must fit the action, but is PauliPenalty of {metric.num_qubits} "
                 f"qubits for {action!r}."
             )
+
+
+def warn_of_collisions(metric: AbstractMetric, action: AbstractAction, *arrays) -> None:
+    """Warn where geodesics of points may run into collisions: the kernel is not C^2.
+
+    Only outside transformations: what calls `shoot` inside one has its own say.
+    """
+    if isinstance(metric, RKHS) and isinstance(action, Points) and not is_traced((metric, arrays)):
+        checks.collisions(metric.kernel)
 
 
 def jacobi_field(

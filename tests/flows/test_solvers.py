@@ -47,6 +47,7 @@ def name_of(value):
     return type(value).__name__ if isinstance(value, diffrax.AbstractSolver) else None
 
 
+@pytest.mark.filterwarnings("ignore:The kernel Laplace is not C")
 @pytest.mark.parametrize(("solver", "order", "counts"), SOLVERS, ids=name_of)
 def test_order_on_peakons(solver, order, counts):
     """L12, against the closed form, down to 1e-12."""

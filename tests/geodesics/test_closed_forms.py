@@ -55,6 +55,7 @@ class TestTwoLandmarks:
         assert abs(laplace.distance(1.0, 2.0) - 0.809518402927) < 1e-12
         assert abs(laplace.distance(0.0, 1.0) - 1.534476165152) < 1e-12
 
+    @pytest.mark.filterwarnings("ignore:The kernel Laplace is not C")
     @pytest.mark.parametrize("kernel", [Gaussian(1.0), Laplace(1.0)], ids=["gaussian", "laplace"])
     def test_log(self, kernel):
         system = TwoLandmarks(kernel)
@@ -110,6 +111,7 @@ class TestTwoLandmarks:
             assert abs(found - system.curvature(r)) < 1e-8
 
 
+@pytest.mark.filterwarnings("ignore:The kernel Laplace is not C")
 class TestPeakons:
     """A two-body problem with a nonlinear closed form."""
 

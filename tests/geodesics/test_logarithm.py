@@ -256,10 +256,47 @@ class TestMean:
             ({"states": states, "weights": [1.0]}, r"each of the 2 states, but has shape \[1\]"),
             ({"states": states, "weights": [0.0, 0.0]}, "must not all be zero"),
             ({"states": states, "max_iterations": 0}, "max_iterations"),
+            ({"states": states, "tolerance": -1.0}, "tolerance must be positive"),
+            ({"states": states, "initial": np.eye(2)}, r"initial must have shape \[3, 3\]"),
+            ({"states": 1.0}, "must be a stack of states, but is array"),
+            ({"states": "ab"}, "must be a stack of states"),
+            ({"states": [np.eye(3), "ab"]}, r"states\[1\] must hold numbers"),
+            ({"states": [np.eye(3), [[1.0], [0.0, 1.0]]]}, r"states\[1\].*different lengths"),
+            ({"states": [np.eye(3), np.full((3, 3), np.nan)]}, r"states\[1\] must be finite"),
         ):
             with pytest.raises(InputError, match=message):
                 mean(Isotropic(), Rotations(3), **arguments)
 
+    def test_bad_landmarks(self):
+        square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        twice = np.concatenate([square[:3], square[1:2]])
+        for arguments, message in (
+            ({"states": [square, twice]}, r"states\[1\] must hold distinct .* 1 and 3 coincide"),
+            ({"states": [square], "initial": twice}, "initial must hold distinct points"),
+            ({"states": [square, square[:3]]}, r"states\[0\] has shape \[4, 2\] and states\[1\]"),
+            ({"states": [square], "initial": square[:3]}, "initial must have the shape of a state"),
+        ):
+            with pytest.raises(InputError, match=message):
+                mean(METRIC, Points(), **arguments)
+        with pytest.raises(InputError, match="but is RKHS"):
+            mean(METRIC, Rotations(2), np.eye(2)[None])
+
+    def test_a_list_is_a_stack(self):
+        states = [np.array([[0.0, 0.0]]), np.array([[1.0, 2.0]])]
+        found = mean(METRIC, Points(), states, num_steps=4)
+        assert largest(found.state - jnp.array([[0.5, 1.0]])) < 1e-9
+
+    def test_truncation_is_told_of(self):
+        states = np.array([[[0.1, 0.3]], [[1.1, 2.3]]])
+        with jax.enable_x64(False):
+            metric = RKHS(Gaussian(1.0))
+            with pytest.warns(UserWarning, match="states is float64 but JAX runs in float32"):
+                found = mean(metric, Points(), states, num_steps=4)
+            assert found.state.dtype == jnp.float32
+            # control: nothing is lost, nothing is said
+            mean(metric, Points(), states.astype(np.float32), num_steps=4)
+
+    @pytest.mark.filterwarnings("ignore:The kernel Laplace is not C")
     def test_collisions_are_possible_for_rough_kernels(self):
         """Two landmarks of a Laplace kernel meet at a finite distance."""
         system = TwoLandmarks(Laplace(1.0))
