@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Shaped
+from jaxtyping import Array, Complex, Float, Shaped
 
 
 def dagger(matrix: Shaped[Array, "*batch n m"]) -> Shaped[Array, "*batch m n"]:
@@ -15,8 +15,11 @@ def dagger(matrix: Shaped[Array, "*batch n m"]) -> Shaped[Array, "*batch m n"]:
 def hermitian_log(unitary: Complex[Array, "n n"], *, traceless: bool) -> Complex[Array, "n n"]:
     """Hermitian `Z` with `exp(-i Z) = U` and the eigenvalues nearest to zero.
 
-    A unitary matrix shares its eigenvectors with the Hermitian matrix `Re U + c Im U`, which
-    `eigh` diagonalises stably even where eigenvalues of U repeat (`eig` does not).
+    A unitary matrix shares its eigenvectors with every mix of its Hermitian parts, and `eigh`
+    diagonalises those stably even where eigenvalues of U repeat (`eig` does not). One mix,
+    `cos a + c sin a`, has one value at two angles (with a + b = 2 atan c), so where its values
+    nearly agree a second one at right angles to it decides. Accurate to round-off, and to its
+    square root at worst, where values of the mix lie about that close together.
 
     Args:
         unitary: `[n, n]`.
@@ -25,8 +28,10 @@ def hermitian_log(unitary: Complex[Array, "n n"], *, traceless: bool) -> Complex
     """
     cosine = 0.5 * (unitary + dagger(unitary))
     sine = 0.5j * (unitary - dagger(unitary))
-    # an irrational mixing keeps distinct (cos, sin) pairs distinct
-    _, vectors = jnp.linalg.eigh(cosine + 0.6180339887 * sine)
+    # irrational, so that angles of common gates are told apart by the first mix alone
+    c = 0.6180339887
+    mixed, vectors = jnp.linalg.eigh(cosine + c * sine)
+    vectors = vectors @ _within_clusters(dagger(vectors) @ (sine - c * cosine) @ vectors, mixed)
     values = jnp.einsum("ij,ij->j", jnp.conj(vectors), unitary @ vectors)
     angles = -jnp.angle(values)
     if traceless:
@@ -36,6 +41,18 @@ def hermitian_log(unitary: Complex[Array, "n n"], *, traceless: bool) -> Complex
             rank < jnp.abs(turns).astype(int), 2 * jnp.pi * jnp.sign(turns), 0.0
         )
     return (vectors * angles[None, :].astype(vectors.dtype)) @ dagger(vectors)
+
+
+def _within_clusters(
+    matrix: Complex[Array, "n n"], values: Float[Array, " n"]
+) -> Complex[Array, "n n"]:
+    """Eigenvectors of a Hermitian matrix within each run of nearly equal sorted values alone."""
+    near = 4 * math.sqrt(float(jnp.finfo(values.dtype).eps))
+    cluster = jnp.cumsum((jnp.diff(values, prepend=values[:1]) > near).astype(values.dtype))
+    together = cluster[:, None] == cluster[None, :]
+    # shifts beyond the norm (at most 2) keep eigenvectors of different clusters apart
+    shifted = jnp.where(together, matrix, 0.0) + jnp.diag(4.0 * cluster).astype(matrix.dtype)
+    return jnp.linalg.eigh(shifted)[1]
 
 
 # Degree 19 at norm 1 leaves 1 / 20! = 4e-19; evaluated in powers of A^5 it takes seven products.

@@ -57,6 +57,33 @@ class TestHermitianLogarithm:
         assert largest(linalg.expm(-1j * z) - u) < 1e-13
         assert largest(np.sort(np.linalg.eigvalsh(z)) - np.sort(angles)) < 1e-13
 
+    @pytest.mark.parametrize("first", [0.2, 1.3, -0.9])
+    @pytest.mark.parametrize("apart", [0.0, 1e-13, 1e-10, 1e-6, 1e-3])
+    def test_angles_that_one_mix_confuses(self, first, apart):
+        """`cos a + c sin a` is the same for two angles that add up to 2 atan c."""
+        c = 0.6180339887
+        second = 2 * np.arctan(c) - first + apart
+        angles = np.array([first, second, first, -0.4, 2.0, second, 1.0, -2.2])
+        u = self.unitary(3, angles)
+        z = linalg.hermitian_log(u, traceless=False)
+        tolerance = 1e-12 if apart == 0.0 else 1e-7
+        assert largest(z - jnp.conj(z.T)) < 1e-13
+        assert largest(linalg.expm(-1j * z) - u) < tolerance
+        assert largest(np.sort(np.linalg.eigvalsh(z)) - np.sort(angles)) < tolerance
+        if apart == 0.0:
+            # control: the eigenvectors of the one mix are not those of the matrix
+            mix = 0.5 * (u + u.conj().T) + c * 0.5j * (u - u.conj().T)
+            _, vectors = np.linalg.eigh(mix)
+            rotated = vectors.conj().T @ u @ vectors
+            assert largest(rotated - np.diag(np.diag(rotated))) > 1e-2
+
+    def test_single_precision(self):
+        angles = np.array([0.2, 2 * np.arctan(0.6180339887) - 0.2, 0.2, -0.4])
+        u = self.unitary(3, angles).astype(jnp.complex64)
+        z = linalg.hermitian_log(u, traceless=False)
+        assert z.dtype == jnp.complex64
+        assert largest(linalg.expm(-1j * z) - u) < 1e-5
+
     def test_moves_whole_turns_for_a_trace_of_zero(self):
         # the angles of an element of SU(3) need not add up to zero within (-pi, pi]
         angles = np.array([2.5, 2.5, 2 * np.pi - 5.0])
