@@ -114,6 +114,8 @@ def log(
     checks.positive(tolerance, "tolerance")
     if initial is not None:
         initial = like_state(initial, source, "initial")
+    # a number would be compiled in
+    tolerance = jnp.asarray(tolerance, float)
     found = _log(
         metric, action, source, target, initial, tolerance, options, max_iterations=max_iterations
     )
@@ -161,7 +163,7 @@ def _log(metric, action, source, target, initial, tolerance, options, *, max_ite
     momentum = action.covector(source, polish.value.astype(dtype))
     path = shoot(metric, action, source, momentum, **options, throw=False)
     residual = jnp.linalg.norm(subtract(path.end, target))
-    missed = code_if(~(residual <= jnp.asarray(tolerance, residual.dtype)), RESULTS.not_converged)
+    missed = code_if(~(residual <= tolerance.astype(residual.dtype)), RESULTS.not_converged)
     return Logarithm(
         momentum=momentum,
         path=path,

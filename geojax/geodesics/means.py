@@ -127,7 +127,7 @@ def mean(
         states,
         weights / jnp.sum(weights),
         start,
-        tolerance,
+        jnp.asarray(tolerance, dtype),
         options,
         max_iterations=max_iterations,
     )

@@ -115,7 +115,7 @@ def shoot(
         carried,
         jnp.asarray(t0, float),
         jnp.asarray(t1, float),
-        energy_tolerance,
+        jnp.asarray(energy_tolerance, float),
         solver if solver is not None else (MuntheKaas() if is_group else diffrax.Tsit5()),
         stepsize_controller,
         adjoint,
@@ -170,7 +170,7 @@ def _shoot(
     drift = jnp.abs(equation.hamiltonian(metric, action, *last) - energy)
     drift = drift / jnp.where(energy > 0, energy, 1.0)
     # written so that a drift that is not a number passes on to the code for that
-    drifted = code_if(drift > jnp.asarray(energy_tolerance, dtype), RESULTS.energy_drift)
+    drifted = code_if(drift > energy_tolerance.astype(dtype), RESULTS.energy_drift)
     norm = jnp.where(energy > 0, jnp.sqrt(2 * jnp.where(energy > 0, energy, 1.0)), 0.0)
 
     # a path that drifted did reach its end: there the numbers stay, since they show the drift
