@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +39,12 @@ class TestOneLandmark:
         chord = float(jnp.linalg.norm(end - start))
         assert abs(path.length - chord / np.sqrt(weight)) < 1e-14
         assert abs(path.energy - 0.5 * chord**2 / weight) < 1e-14
+        # controls: a second landmark bends the line; a kernel of another size has another length
+        pair, pull = jnp.concatenate([start, start + 0.4]), jnp.concatenate([momentum, -momentum])
+        bent = shoot(RKHS(kernel), Points(), pair, pull)
+        assert largest(bent.states[:, :1] - line) > 1e-2
+        other = shoot(RKHS(Sum([Gaussian(1.3)], [2.0 * weight])), Points(), start, momentum)
+        assert abs(other.length - chord / np.sqrt(weight)) > 0.1
 
 
 class TestTwoLandmarks:
@@ -206,42 +211,6 @@ class TestRigidBody:
         assert largest(seen - seen[0]) < 1e-12
         # negative control: the velocity itself is not conserved
         assert largest(velocities - velocities[0]) > 0.5
-
-
-class TestMustShow:
-    """The same `shoot` gives landmarks, SU(8), gl(4) and SO(3) to the promised figures."""
-
-    def test_su8(self):
-        metric, action = PauliPenalty(3, 3.0), Unitaries(3)
-        draws = 0.25 * np.random.default_rng(4).normal(size=63)
-        identity, hamiltonian = jnp.eye(8, dtype=complex), hamiltonian_of(draws)
-        momentum = action.lift(identity, metric.flat(hamiltonian))
-        path = shoot(metric, action, identity, momentum, t1=10.0, num_steps=400)
-        states, costates = np.asarray(path.states), np.asarray(path.costates)
-        lax = np.asarray(jax.vmap(action.momentum)(states, costates))
-        # the momentum moves, its spectrum does not
-        assert largest(lax[-1] - lax[0]) > 0.5 * largest(lax[0])
-        spectra = np.linalg.eigvalsh(lax)
-        assert largest(spectra - spectra[0]) < 1e-11
-        energies = np.asarray(jax.vmap(metric.energy)(jax.vmap(metric.sharp)(lax)))
-        assert largest(energies / energies[0] - 1) < 1e-12
-        pulled = np.conj(np.swapaxes(states, 1, 2)) @ lax @ states
-        assert largest(pulled - pulled[0]) < 1e-11
-        unitary = np.conj(np.swapaxes(states, 1, 2)) @ states
-        assert largest(unitary - np.eye(8)) < 1e-12
-        assert largest(np.linalg.det(states) - 1) < 1e-12
-        # negative control: an ordinary solver at the same steps leaves the group
-        loose = shoot(
-            metric,
-            action,
-            identity,
-            momentum,
-            t1=10.0,
-            num_steps=400,
-            solver=diffrax.Heun(),
-            throw=False,
-        )
-        assert largest(np.conj(np.asarray(loose.end).T) @ np.asarray(loose.end) - np.eye(8)) > 1e-6
 
 
 class TestBerger:

@@ -157,12 +157,14 @@ def test_free_points(dtype, inverse, determinant):
     # log det D phi = int div v(phi_t(x)) dt, the divergence integrated by Gauss-Legendre
     nodes, weights = np.polynomial.legendre.leggauss(24)
     total = jnp.zeros(points.shape[0], dtype)
-    if dtype == jnp.float64:
-        for node, weight in zip(nodes, weights, strict=True):
-            t = 0.5 * (node + 1)
-            at = there_until(q, p, points, t)
-            total = total + 0.5 * weight * divergence(*at)
-        assert largest(jnp.log(determinants) - total) < determinant
+    for node, weight in zip(nodes, weights, strict=True):
+        at = there_until(q, p, points, 0.5 * (float(node) + 1))
+        total = total + 0.5 * float(weight) * divergence(*at)
+    assert total.dtype == dtype
+    assert largest(jnp.log(determinants) - total) < determinant
+    # controls: the divergence where the points were, and with the other sign
+    assert largest(jnp.log(determinants) - divergence(q, p, points)) > 0.1
+    assert largest(jnp.log(determinants) + total) > 0.1
 
 
 @eqx.filter_jit

@@ -103,11 +103,13 @@ _BUILDERS: dict[str, Callable[[str], Space]] = {
         name, Isotropic(0.5), Unitaries(1), 2, complex, symmetric=True
     ),
     "su4-penalty": lambda name: _group(name, PauliPenalty(2, [1.0, 3.0]), Unitaries(2), 4, complex),
+    "su8-penalty": lambda name: _group(name, PauliPenalty(3, 3.0), Unitaries(3), 8, complex),
     "so3-isotropic": lambda name: _group(name, Isotropic(), Rotations(3), 3, symmetric=True),
     "so3-inertia": lambda name: _group(name, Entrywise(_symmetric_weights(3)), Rotations(3), 3),
     "so4-inertia": lambda name: _group(name, Entrywise(_symmetric_weights(4)), Rotations(4), 4),
     "gl2-isotropic": lambda name: _group(name, Isotropic(), Matrices(), 2),
     "gl3-locality": lambda name: _group(name, locality(3, 0, 2.0), Matrices(), 3),
+    "gl4-locality": lambda name: _group(name, locality(4, 1, 3.0), Matrices(), 4),
 }
 
 NAMES = tuple(_BUILDERS)
