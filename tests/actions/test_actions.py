@@ -60,7 +60,9 @@ class TestBadStates:
             with pytest.raises(InputError, match="Argument source"):
                 Points().check(bad, "source")
         # feature spaces have more than three dimensions
-        assert Points().check(np.zeros((2, 50)), "source").shape == (2, 50)
+        assert Points().check(np.zeros((4, 50)), "source").shape == (4, 50)
+        with pytest.warns(UserWarning, match=r"taken as 2 points in 50 dimensions; transpose it"):
+            assert Points().check(np.zeros((2, 50)), "source").shape == (2, 50)
 
     def test_sizes(self):
         for bad in (0, 1, 2.5, "3", True):
