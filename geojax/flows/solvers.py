@@ -101,19 +101,19 @@ class MuntheKaas(diffrax.AbstractAdaptiveSolver):
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         term, direction = _unwrapped(terms)
-        measured = term.prices is not None
-        x0 = y0.state if measured else y0
+        prices = term.prices
+        x0 = y0 if prices is None else y0.state
 
         def rates(t, x):
-            """Velocity and prices at a state."""
+            """Velocity and rates of the costs at a state."""
             velocity = term.velocity(t * direction, x)
-            prices = term.prices(term.infinitesimal(velocity, x)) if measured else None
-            return trees.scale((velocity, prices), direction)
+            costs = None if prices is None else prices(term.infinitesimal(velocity, x))
+            return trees.scale((velocity, costs), direction)
 
         def algebra_field(t, y):
             omega, _ = y
-            velocity, prices = rates(t, term.move(omega, x0))
-            return _inverse_dexp(term.group.bracket, omega, velocity), prices
+            velocity, costs = rates(t, term.move(omega, x0))
+            return _inverse_dexp(term.group.bracket, omega, velocity), costs
 
         start, end = jnp.asarray(t0), jnp.asarray(t1)
         first = rates(start, x0)
@@ -123,7 +123,7 @@ class MuntheKaas(diffrax.AbstractAdaptiveSolver):
         )
         y1 = term.move(omega, x0)
         y_error = term.infinitesimal(error, y1)
-        if measured:
+        if prices is not None:
             y1 = Measured(y1, trees.add(y0.costs, costs))
             y_error = Measured(y_error, costs_error)
         return y1, y_error, dict(y0=y0, y1=y1), None, diffrax.RESULTS.successful
