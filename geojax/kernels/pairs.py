@@ -151,8 +151,11 @@ def _abstract(*operands, jaxpr, seen, products, form):
 
 def _evaluate(*operands, jaxpr, seen, products, form):
     x, y, a, b, features, theta = form.unpack(operands)
-    weights = _weights_of(tiles.with_fast_exponential(jaxpr), seen)
-    return tiles.sums(weights, products, x, y, a, b, features, theta)
+    weights = _weights_of(jaxpr, seen)
+    counts = len(products), len(a), len(a) if form.symmetric else 0, len(theta)
+    scalar = jax.ShapeDtypeStruct((), x[0].dtype)
+    whole = jax.make_jaxpr(lambda *args: weights(*_split(args, counts)))(*[scalar] * sum(counts))
+    return tiles.sums(whole, products, x, y, a, b, features, theta)
 
 
 pair_sums_p.def_impl(

@@ -7,67 +7,135 @@ fast. Measured on two cores, tiles of 2 MB are as fast as larger ones.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
-from jax.extend.core.primitives import exp_p
+from jax.extend.core import ClosedJaxpr
+
+from geojax.kernels.schedule import Linear, Pairwise, Schedule, Shared
 
 # Rows and columns of one tile. Rows beyond are taken one block after another.
 _ROWS = 2048
 _COLUMNS = 256
-
-# 2^x on [-1/2, 1/2] to one unit in the last place of float32, and exactly one at zero (minimax fit).
-_EXP2 = (
-    0.001326472712360171,
-    0.009671512644825192,
-    0.05550733743497011,
-    0.2402224208526231,
-    0.6931469775989926,
-    1.0,
-)
+# Channels up to which an inner product is moved out of a tile that another weight needs as well:
+# each costs about a thirtieth of a tile.
+_MOST_CHANNELS = 32
 
 
-def sums(weights, products, x, y, a, b, features, theta):
-    """What `pairs.pair_sums` promises; y is None where rows and columns are the same points."""
+def sums(closed: ClosedJaxpr, products, x, y, a, b, features, theta):
+    """What `pairs.pair_sums` promises; y is None where rows and columns are the same points.
+
+    The weights are a function of the products, the inner products, where the points are the same
+    the transposed ones, and theta.
+    """
     symmetric = y is None
-    n = x[0].shape[1]
-    m = n if symmetric else y[0].shape[1]
     b = [left if right is None else right for left, right in zip(a, b, strict=True)]
-    rows = (x, a, b if symmetric else [])
-    cols = (x if symmetric else y, b, a if symmetric else [])
+    row_inner, col_inner = (a + b, b + a) if symmetric else (a, b)
+    schedule = Schedule(closed, len(products), len(row_inner), theta)
+    outputs = _outside(schedule, [f.shape[0] for f in features], row_inner)
+    n = x[0].shape[1]
+
+    # the channels of every tile, and where in its product the sum of an output stands
+    nodes: dict[int, list] = {}
+    parts = []
+    for output, f in zip(outputs, features, strict=True):
+        if isinstance(output, Shared):
+            parts.append([])
+        elif isinstance(output, Pairwise):
+            parts.append([(output, None, _place(nodes, output.node, f))])
+        else:
+            parts.append(
+                [
+                    (c, row_inner[k], _place(nodes, c.node, _outer(col_inner[k], f)))
+                    for k, c in output.terms
+                    if isinstance(c, Pairwise)
+                ]
+            )
+    totals = _totals(schedule, nodes, products, x, x if symmetric else y, row_inner, col_inner)
+
+    def assemble(output, f, places):
+        if isinstance(output, Shared):
+            total = jnp.sum(f, axis=1, keepdims=True) * output.value
+            return jnp.broadcast_to(total, (f.shape[0], n))
+        total = jnp.zeros((f.shape[0], n), f.dtype)
+        for value, rows, place in places:
+            part = totals[value.node][place]
+            if rows is not None:
+                part = jnp.sum(part.reshape(rows.shape[0], -1, n) * rows[:, None], axis=0)
+            total = total + (part if value.factor is None else part * value.factor.value)
+        return total
+
+    return [assemble(*args) for args in zip(outputs, features, parts, strict=True)]
+
+
+def _outside(schedule: Schedule, channels, inner):
+    """The outputs, with inner products moved out of tiles where that saves a tile."""
+    used = [
+        v.node
+        for output in schedule.outputs
+        for v in ([c for _, c in output.terms] if isinstance(output, Linear) else [output])
+        if isinstance(v, Pairwise)
+    ]
+
+    def choose(output, channels):
+        if not isinstance(output, Linear):
+            return output
+        coefficients = [c for _, c in output.terms]
+        cost = channels * sum(inner[k].shape[0] for k, _ in output.terms)
+        pays = all(isinstance(c, Pairwise) and used.count(c.node) > 1 for c in coefficients)
+        return output if pays and cost <= _MOST_CHANNELS else schedule.plain(output)
+
+    return [choose(*args) for args in zip(schedule.outputs, channels, strict=True)]
+
+
+def _place(nodes, node, channels) -> slice:
+    """Add channels to those of a tile; where they stand among them."""
+    held = nodes.setdefault(node, [])
+    start = sum(c.shape[0] for c in held)
+    held.append(channels)
+    return slice(start, start + channels.shape[0])
+
+
+def _outer(vectors, features):
+    """`[k, m]` and `[c, m]` to all products of channels, `[k c, m]`."""
+    return (vectors[:, None] * features[None]).reshape(-1, features.shape[1])
+
+
+def _totals(schedule, nodes, products, x, y, row_inner, col_inner):
+    """For every tile its product with its channels, summed over the columns: `{node: [c, n]}`."""
+    if not nodes:
+        return {}
+    n, m = x[0].shape[1], y[0].shape[1]
     row_blocks, row_size = _blocks(n, _ROWS)
     col_blocks, col_size = _blocks(m, _COLUMNS)
-    # repeated positions keep the weights of the padding finite; zero features make them nothing
-    cols = jax.tree.map(lambda v: _cut(v, col_blocks, col_size, "edge"), cols)
-    features = [_cut(f, col_blocks, col_size, "constant") for f in features]
-    pairwise = _over_pairs(weights)
+    channels = [jnp.concatenate(held) if len(held) > 1 else held[0] for held in nodes.values()]
+    # repeated positions keep the weights of the padding finite; zero channels make them nothing
+    columns = (
+        [_cut(v, col_blocks, col_size, "edge") for v in y],
+        [_cut(v, col_blocks, col_size, "edge") for v in col_inner],
+        [_cut(v, col_blocks, col_size, "constant") for v in channels],
+    )
 
-    def tile(rows, cols, features):
-        (xi, ai, bi), (yj, bj, aj) = rows, cols
+    def tile(rows, columns):
+        (xi, ai), (yj, bj, channels) = rows, columns
         e = [_dot_differences(xi[k], yj[k], xi[l], yj[l]) for k, l in products]
         s = [_inner(left, right) for left, right in zip(ai, bj, strict=True)]
-        t = [_inner(right, left) for left, right in zip(aj, bi, strict=True)]
-        shape = features[0].shape[1], jax.tree.leaves(rows)[0].shape[1]
-        return [
-            jnp.dot(f, jnp.broadcast_to(w, shape), precision="highest")
-            for f, w in zip(features, pairwise(e, s, t, theta, shape), strict=True)
-        ]
+        weights = schedule.evaluate(list(nodes), [*e, *s])
+        return [jnp.dot(c, w, precision="highest") for c, w in zip(channels, weights, strict=True)]
 
     def row_block(rows):
         if col_blocks == 1:
-            return tile(rows, *jax.tree.map(lambda v: v[0], (cols, features)))
+            return tile(rows, jax.tree.map(lambda v: v[0], columns))
 
         def add(total, block):
-            return jax.tree.map(jnp.add, total, tile(rows, *block)), None
+            return [t + more for t, more in zip(total, tile(rows, block), strict=True)], None
 
-        size = jax.tree.leaves(rows)[0].shape[1]
-        start = [jnp.zeros((f.shape[1], size), f.dtype) for f in features]
-        return jax.lax.scan(add, start, (cols, features))[0]
+        start = [jnp.zeros((c.shape[0], rows[0][0].shape[1]), c.dtype) for c in channels]
+        return jax.lax.scan(add, start, columns)[0]
 
     if row_blocks == 1:
-        return row_block(rows)
-    rows = jax.tree.map(lambda v: _cut(v, row_blocks, row_size, "edge"), rows)
+        return dict(zip(nodes, row_block((x, row_inner)), strict=True))
+    rows = jax.tree.map(lambda v: _cut(v, row_blocks, row_size, "edge"), (x, row_inner))
     out = jax.lax.map(row_block, rows)
-    return [jnp.moveaxis(o, 0, 1).reshape(o.shape[1], -1)[:, :n] for o in out]
+    out = [jnp.moveaxis(o, 0, 1).reshape(o.shape[1], -1)[:, :n] for o in out]
+    return dict(zip(nodes, out, strict=True))
 
 
 def _blocks(count: int, largest: int) -> tuple[int, int]:
@@ -98,60 +166,3 @@ def _inner(row, col):
         term = row[k][None, :] * col[k][:, None]
         total = term if total is None else total + term
     return total
-
-
-def _over_pairs(weights):
-    """Scalar weights applied to whole tiles."""
-
-    def evaluate(e, s, t, theta, shape):
-        values = e, s, t
-        if not jax.tree.leaves(values):  # weights that are the same for all pairs
-            return [jnp.broadcast_to(w, shape) for w in weights(e, s, t, theta)]
-        scalar = lambda e, s, t: list(weights(e, s, t, theta))  # noqa: E731
-        return jax.vmap(jax.vmap(scalar))(*values)
-
-    return evaluate
-
-
-def with_fast_exponential(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """The same function with the exponentials of float32 replaced by a short polynomial.
-
-    Derivatives are taken before this, of the exponential itself.
-    """
-    inputs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars]
-    return jax.make_jaxpr(lambda *args: _replay(closed, args))(*inputs)
-
-
-def _replay(closed, args):
-    jaxpr = closed.jaxpr
-    env = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    env |= dict(zip(jaxpr.invars, args, strict=True))
-
-    def read(v):
-        return v.val if isinstance(v, Literal) else env[v]
-
-    for eqn in jaxpr.eqns:
-        values = [read(v) for v in eqn.invars]
-        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-        if eqn.primitive is exp_p and eqn.invars[0].aval.dtype == np.float32:
-            out = [_exp(values[0])]
-        elif inner is not None:
-            inner = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-            out = _replay(inner, values)
-        else:
-            out = eqn.primitive.bind(*values, **eqn.params)
-            out = out if eqn.primitive.multiple_results else [out]
-        env |= dict(zip(eqn.outvars, out, strict=True))
-    return [read(v) for v in jaxpr.outvars]
-
-
-def _exp(x):
-    """`exp` in float32 by a polynomial and an addition to the bits of the exponent."""
-    scaled = jnp.clip(x * np.float32(1 / np.log(2)), np.float32(-126.0), np.float32(127.0))
-    whole = jnp.round(scaled)
-    rest = scaled - whole
-    value = jnp.full_like(rest, np.float32(_EXP2[0]))
-    for coefficient in _EXP2[1:]:
-        value = value * rest + np.float32(coefficient)
-    bits = jax.lax.bitcast_convert_type(value, jnp.int32) + (whole.astype(jnp.int32) << 23)
-    return jax.lax.bitcast_convert_type(bits, jnp.float32)
