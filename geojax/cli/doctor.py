@@ -76,7 +76,7 @@ def kernel_error() -> tuple[float, float]:
     from geojax.kernels import Gaussian, kernel_sum
 
     generator = np.random.default_rng(0)
-    x, y, b = (generator.normal(size=(n, 2)) for n in (37, 53, 53))
+    x, y, b = (generator.normal(size=(n, 2)) for n in (600, 500, 500))
     squares = np.sum((x[:, None] - y[None]) ** 2, axis=-1)
     dense = np.exp(-squares / (2 * 0.7**2)) @ b
     dtype = jnp.zeros(()).dtype

@@ -27,6 +27,8 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir, partial_eval as pe
 
+from geojax._core import checks
+from geojax._core.errors import InputError
 from geojax.kernels import tiles
 
 # weights(e, s, t, theta), lists of scalars in, a list of scalars out
@@ -52,6 +54,9 @@ def pair_sums(weights: Weights, products, x, y, a, b, features, theta) -> list[j
     Returns:
         M arrays `[c_m, n]`.
 
+    Raises:
+        InputError: weights that close over a traced value.
+
     Gradient: forward and reverse, any order, in every array and in theta.
     """
     symmetric = y is None
@@ -61,6 +66,11 @@ def pair_sums(weights: Weights, products, x, y, a, b, features, theta) -> list[j
     closed = jax.make_jaxpr(lambda *args: list(weights(*_split(args, counts))))(
         *[scalar] * sum(counts)
     )
+    if any(checks.is_tracer(c) for c in closed.consts):
+        raise InputError(
+            "A kernel's profile must not close over a value that JAX traces; make that value a "
+            "field of the kernel."
+        )
     jaxpr, used = pe.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
     use_e, use_s, use_t, use_theta = _split(used, counts)
     # what the weights do not look at is not carried along; positions stay, to tell the size

@@ -91,7 +91,7 @@ class Schedule:
     def _share(self, value) -> Shared:
         # literals are known again by their value, arguments by their identity
         if isinstance(value, np.ndarray) and value.ndim == 0:
-            key = "literal", value.item(), str(value.dtype)
+            key = "literal", value.tobytes(), str(value.dtype)
         else:
             self._held.append(value)  # or another value could take its identity
             key = "argument", id(value)
@@ -112,8 +112,8 @@ class Schedule:
 
         for eqn in jaxpr.eqns:
             values = [read(v) for v in eqn.invars]
-            body = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-            if body is not None:
+            if eqn.primitive.name in _CALLS:
+                body = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
                 body = body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
                 out = self._read(body, values)
             else:
@@ -122,8 +122,10 @@ class Schedule:
         return [read(v) for v in jaxpr.outvars]
 
     def _apply(self, eqn, values: list[Value]) -> list[Value]:
+        # the rules are those of real numbers: integers divide otherwise
         rule = _LINEAR.get(eqn.primitive)
-        if rule is not None and any(not isinstance(v, Shared) for v in values):
+        same = eqn.outvars[0].aval.dtype == self._dtype
+        if rule is not None and same and any(not isinstance(v, Shared) for v in values):
             out = rule(self, *values)
             if out is not None:
                 return [out]
@@ -234,6 +236,9 @@ class Schedule:
 
         return [node(index) for index in nodes]
 
+
+# What holds a function that is called once; loops hold one as well, but repeat it.
+_CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "checkpoint", "remat2"}
 
 _LINEAR = {
     mul_p: Schedule.mul,

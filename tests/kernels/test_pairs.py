@@ -1,12 +1,17 @@
 """Sums over pairs, tile by tile: equal to dense ones with all their derivatives."""
 
+from collections.abc import Callable
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from systems.numerics import central_difference, compilations, largest, relative_error
 
+from geojax._core.errors import InputError
 from geojax.kernels import (
+    AbstractRadialKernel,
     Cauchy,
     Gaussian,
     Laplace,
@@ -122,6 +127,88 @@ def test_every_kernel(kernel, dtype, tolerance, tiled):
     for found, truth in zip(tiled(lambda: value(dtype)), value(jnp.float64), strict=True):
         assert found.dtype == dtype
         assert relative_error(found, truth) < tolerance
+
+
+class Written(AbstractRadialKernel):
+    """A kernel of a user's own, however its profile is written."""
+
+    function: Callable = eqx.field(static=True)
+    table: jax.Array
+    power: jax.Array
+    finest_scale = jnp.ones(())
+    smoothness = np.inf
+
+    def profile(self, squared_distance):
+        return self.function(squared_distance, self.table, self.power)
+
+
+@jax.custom_jvp
+def bump(r):
+    return jnp.exp(-r)
+
+
+bump.defjvp(lambda primals, tangents: (bump(*primals), -tangents[0] * bump(*primals)))
+
+WRITTEN = {
+    "where": lambda r, c, n: jnp.where(r < 1.0, (1.0 - r) ** 2, 0.0 * r),
+    "polynomial": lambda r, c, n: jnp.exp(-r) * jnp.polyval(c, r),
+    "loop": lambda r, c, n: jax.lax.fori_loop(0, 3, lambda _, v: v / (1.0 + r), 1.0 + 0.0 * r),
+    "its own derivative": lambda r, c, n: bump(2.0 * r),
+    "integers": lambda r, c, n: jnp.exp(-r) * (((3.0 * r).astype(int) // 2 + n) % 5).astype(float),
+    "table": lambda r, c, n: c[n] * jnp.exp(-c[0] * r),
+    "sign": lambda r, c, n: jnp.copysign(r, 0.0) + 2.0 * jnp.copysign(r, -0.0) * jnp.exp(-r),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_kernels_a_user_may_write(name, tiled):
+    kernel = Written(WRITTEN[name], jnp.array([0.7, -0.2, 1.1]), jnp.array(2))
+
+    def values():
+        def loss(x, table):
+            changed = eqx.tree_at(lambda k: k.table, kernel, table)
+            return jnp.sum(jnp.sin(kernel_sum(changed, x, Y, B)))
+
+        return [kernel_sum(kernel, X, Y, B), *jax.grad(loss, (0, 1))(X, kernel.table)]
+
+    for found, truth in zip(tiled(values), values(), strict=True):
+        assert largest(found - truth) < 1e-11 * (1 + largest(truth))
+
+
+def test_a_profile_that_hides_a_traced_value_is_refused(tiled):
+    def loss(scale):
+        kernel = Written(lambda r, c, n: jnp.exp(-r * scale), jnp.ones(1), jnp.array(0))
+        return jnp.sum(kernel_sum(kernel, X, Y, B))
+
+    with pytest.raises(InputError, match="a field of the kernel"):
+        tiled(lambda: jax.grad(loss)(1.0))
+
+
+def test_sixteen_bits_do_not_stagnate(tiled):
+    ones = jnp.ones((5000, 1), jnp.bfloat16)
+    found = tiled(lambda: kernel_sum(Gaussian(1.0), jnp.zeros((2, 1), jnp.bfloat16), ones, ones))
+    assert found.dtype == jnp.bfloat16
+    assert relative_error(np.asarray(found, float), 5000 * np.exp(-0.5)) < 5e-3
+
+
+@pytest.mark.lenient
+def test_mixed_dtypes_are_the_wider(tiled):
+    found = tiled(lambda: kernel_sum(KERNEL, X.astype(jnp.float32), Y, B.astype(jnp.float32)))
+    assert found.dtype == jnp.float64
+    assert relative_error(found, KERNEL(X, Y) @ B) < 1e-6
+
+
+def test_points_over_many_scales(tiled):
+    """What float32 loses there is as the page says."""
+    rng = np.random.default_rng(3)
+    x = jnp.asarray(100.0 * rng.normal(size=(60, 1, 2)) + rng.normal(size=(60, 5, 2)))
+    x, p = x.reshape(-1, 2), jnp.asarray(rng.normal(size=(300, 2)))
+    truth = jax.grad(own)(x, p, Gaussian(1.0))
+    single = [v.astype(jnp.float32) for v in (x, p)]
+    exact = jax.grad(own)(*(v.astype(jnp.float64) for v in single), Gaussian(1.0))
+    found = tiled(lambda: jax.grad(own)(*single, Gaussian(1.0)))
+    assert relative_error(exact, truth) < 1e-3
+    assert relative_error(found, exact) < 1e-4
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (23, 17), (5, 100), (100, 3)])

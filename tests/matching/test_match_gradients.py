@@ -19,7 +19,11 @@ CIRCLE = np.stack([np.cos(ANGLE), np.sin(ANGLE)], axis=-1)
 ELLIPSE = CIRCLE * [1.4, 0.7] + 0.1 * np.cos(2 * ANGLE)[:, None] + [0.3, 0.1]
 PROBE = np.random.default_rng(1).normal(size=(12, 2))
 
-FIDELITIES = {"landmarks": Landmarks, "mmd": lambda: MMD(0.5), "sinkhorn": lambda: Sinkhorn(0.2)}
+FIDELITIES = {
+    "landmarks": Landmarks,
+    "mmd": lambda: MMD(0.5),
+    "sinkhorn": lambda: Sinkhorn(0.2, threshold=1e-12),
+}
 ARGUMENTS = {
     "source": jnp.asarray(CIRCLE),
     "target": jnp.asarray(ELLIPSE),
