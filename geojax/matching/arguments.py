@@ -12,14 +12,20 @@ from geojax._core.errors import InputError
 from geojax._core.results import is_traced
 from geojax.kernels import AbstractRadialKernel, Gaussian
 from geojax.metrics import RKHS
-from geojax.shapes import MMD, AbstractFidelity, Landmarks, Sinkhorn
+from geojax.shapes import MMD, AbstractFidelity, Currents, Landmarks, Sinkhorn, Varifold
+from geojax.shapes.meshes import AbstractMesh
+from geojax.shapes.varifolds import AbstractMeasure
 
 # Rounds at a coarser fidelity that clouds start with; more if they are far apart.
 _ROUNDS = 2
 
 
 def as_clouds(source, target):
-    """Source and target in one dtype: the wider of the two, at least float32."""
+    """Source and target in one dtype: the wider of the two, at least float32.
+
+    Of curves and surfaces these are the vertices.
+    """
+    source, target = (x.vertices if isinstance(x, AbstractMesh) else x for x in (source, target))
     source = checks.as_points(source, "source")
     target = checks.as_points(target, "target")
     checks.same_dimension(source, target, "source", "target")
@@ -61,28 +67,34 @@ def as_metric(metric, source) -> RKHS:
     return metric
 
 
-def as_fidelity(fidelity, source, target) -> AbstractFidelity:
-    """The fidelity, by name at a scale read off the data."""
-    if isinstance(fidelity, AbstractFidelity):
-        fidelity.check(seen(source), seen(target))
-        return fidelity
-    names = ("landmarks", "mmd", "sinkhorn")
-    if fidelity not in names:
+def as_fidelity(fidelity, source, target, shapes) -> AbstractFidelity:
+    """The fidelity, by name at a scale read off the data, bound to the shapes if it needs them."""
+    if not isinstance(fidelity, AbstractFidelity):
+        fidelity = _named(fidelity, seen(source), seen(target))
+    if isinstance(fidelity, AbstractMeasure) and any(isinstance(x, AbstractMesh) for x in shapes):
+        fidelity = fidelity.between(*shapes)
+    fidelity.check(seen(source), seen(target))
+    return fidelity
+
+
+def _named(name, source, target) -> AbstractFidelity:
+    names = ("landmarks", "mmd", "sinkhorn", "currents", "varifold")
+    if name not in names:
         raise InputError(
             f"Argument fidelity must be one of {', '.join(names)} or a fidelity such as "
-            f"`MMD(0.5)`, but is {fidelity!r}{checks.nearest_name(fidelity, names)}."
+            f"`MMD(0.5)`, but is {name!r}{checks.nearest_name(name, names)}."
         )
-    if fidelity == "landmarks":
-        checks.same_count(source, target, "source", "target")
+    if name == "landmarks":
         return Landmarks()
-    source, target = seen(source), seen(target)
     if is_traced((source, target)):
         raise InputError(
             f"Argument fidelity must be an object such as `MMD(0.5)` under `jit` and `vmap`, but "
-            f"is the name {fidelity!r}, whose scale is read off the points."
+            f"is the name {name!r}, whose scale is read off the points."
         )
     size = max(diagonal(source), diagonal(target))
-    return MMD(rounded(size / 10)) if fidelity == "mmd" else Sinkhorn(rounded(size / 20))
+    if name == "sinkhorn":
+        return Sinkhorn(rounded(size / 20))
+    return {"mmd": MMD, "currents": Currents, "varifold": Varifold}[name](rounded(size / 10))
 
 
 def as_control_points(control_points, source):
@@ -132,7 +144,7 @@ def as_rounds(multiscale, fidelity, source, target) -> int:
     else:
         rounds = _ROUNDS
     source, target = seen(source), seen(target)
-    if not isinstance(fidelity, MMD) or is_traced((fidelity, source, target)):
+    if not isinstance(fidelity, MMD | AbstractMeasure) or is_traced((fidelity, source, target)):
         return rounds
     # kernels vanish at a distance; half of it must lie within reach
     apart = float(np.max(_nearest(source, target)))

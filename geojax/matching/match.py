@@ -30,7 +30,7 @@ _COARSE = 3e-2
 # on the values of the objective no longer tell which step is good.
 _NEWTON = 1e-5
 
-FidelityName = Literal["landmarks", "mmd", "sinkhorn"]
+FidelityName = Literal["landmarks", "mmd", "sinkhorn", "currents", "varifold"]
 Progress = Callable[[int, float, float], None]
 Number = float | int | Real[Array, ""]
 
@@ -64,18 +64,20 @@ def match(
     other points, forward or back.
 
     Args:
-        source: points to carry, `[n, d]`.
-        target: where to, `[m, d]`; n = m and in corresponding order for landmarks.
+        source: points to carry, `[n, d]`, or a `Curve` or `Surface`, whose vertices are carried.
+        target: where to, `[m, d]`; n = m and in corresponding order for landmarks; or another
+            `Curve` or `Surface`.
         metric: an `RKHS` metric or its kernel; a Gaussian of a fifth of the source's diagonal by
             default. Its scale is the length over which points move together.
         fidelity: `"landmarks"` for corresponding points; `"mmd"` or `"sinkhorn"` for clouds
-            without labels, at a scale read off the data; or an `AbstractFidelity`.
+            without labels, `"currents"` or `"varifold"` for curves and surfaces, at a scale read
+            off the data; or an `AbstractFidelity`.
         weight: price of a unit of fidelity (both are half a squared length); 1000 times the
             fidelity's unit by default. Larger fits closer.
         control_points: where momenta sit, `[c, d]`, or their number (spread over the source);
             None puts one on each source point.
         minimiser: `LBFGS()` with its options.
-        multiscale: for unlabelled clouds, rounds at a coarser fidelity first, each twice coarser
+        multiscale: for all but landmarks, rounds at a coarser fidelity first, each twice coarser
             than the next.
         initial: momentum to start from, `[n, d]` (or `[c, d]`); zero by default.
         tolerance: norm of the gradient, relative to that at zero momentum, at which to stop.
@@ -110,6 +112,7 @@ def match(
 
     Reference: `[joshi2000landmark]`, `[beg2005computing]`, `[younes2010shapes]`.
     """
+    shapes = source, target
     source, target = arguments.as_clouds(source, target)
     checks.count(max_iterations, "max_iterations")
     arguments.scalar(tolerance, "tolerance")
@@ -128,7 +131,7 @@ def match(
         save="end",
     )
     metric = arguments.as_metric(metric, source)
-    fidelity = arguments.as_fidelity(fidelity, source, target)
+    fidelity = arguments.as_fidelity(fidelity, source, target, shapes)
     controls = arguments.as_control_points(control_points, source)
     base = source if controls is None else controls
     known = arguments.seen((metric, source, target, base))

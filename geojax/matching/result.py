@@ -1,5 +1,6 @@
 """The result of a match: a deformation of space, what it cost and how good it is."""
 
+import dataclasses
 import warnings
 from pathlib import Path as FilePath
 from typing import Any
@@ -21,7 +22,8 @@ from geojax.io import load_arrays, save_arrays
 from geojax.kernels import describe, from_description
 from geojax.matching.problem import Problem, moved_source
 from geojax.metrics import RKHS
-from geojax.shapes import MMD, AbstractFidelity, Landmarks, Sinkhorn
+from geojax.shapes import MMD, AbstractFidelity, Currents, Landmarks, Sinkhorn, Varifold
+from geojax.shapes.varifolds import AbstractMeasure
 
 # Points of the largest grid on which folds are counted, and of one piece of it.
 _LARGEST_GRID = 1_000_000
@@ -170,6 +172,9 @@ class Match(eqx.Module):
         }
         if problem.control_points is not None:
             arrays |= {"control_points": problem.control_points, "path_carried": path.carried}
+        if isinstance(problem.fidelity, AbstractMeasure):
+            cells = dict(zip(_CELLS, problem.fidelity.cells or (), strict=True))
+            arrays |= {**cells, "mass": problem.fidelity.mass}
         metadata = {
             "kernel": describe(problem.metric.kernel),
             "fidelity": _describe_fidelity(problem.fidelity),
@@ -185,6 +190,8 @@ class Match(eqx.Module):
         save_arrays(folder, "deformation", arrays, metadata, kind=_KIND, version=_VERSION)
 
 
+# The cells of source and target, where the fidelity is bound to them.
+_CELLS = ("source_cells", "target_cells")
 # What of a match and of its path is saved as it is.
 _NUMBERS = (
     "momentum",
@@ -231,9 +238,13 @@ def _rebuild(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Match:
         return checks.as_float_array(array, name) if array.dtype.kind == "f" else jnp.asarray(array)
 
     controlled = "control_points" in arrays
+    fidelity = _fidelity_from(metadata["fidelity"])
+    if isinstance(fidelity, AbstractMeasure):
+        cells = tuple(converted(name) for name in _CELLS)
+        fidelity = dataclasses.replace(fidelity, cells=cells, mass=converted("mass"))
     problem = Problem(
         metric=RKHS(from_description(metadata["kernel"])),
-        fidelity=_fidelity_from(metadata["fidelity"]),
+        fidelity=fidelity,
         weight=converted("weight"),
         source=converted("source"),
         target=converted("target"),
@@ -303,6 +314,15 @@ def _describe_fidelity(fidelity: AbstractFidelity) -> dict[str, Any]:
             "threshold": fidelity.threshold,
             "max_iterations": fidelity.max_iterations,
         }
+    if isinstance(fidelity, Currents):
+        return {"name": "currents", "kernel": describe(fidelity.kernel)}
+    if isinstance(fidelity, Varifold):
+        return {
+            "name": "varifold",
+            "kernel": describe(fidelity.kernel),
+            "normals": fidelity.normals,
+            "width": float(fidelity.width),
+        }
     raise InputError(
         f"Argument fidelity must be one of geojax.shapes to be saved, but is a "
         f"{type(fidelity).__name__}."
@@ -313,9 +333,10 @@ def _fidelity_from(description: dict[str, Any]) -> AbstractFidelity:
     options = {key: value for key, value in description.items() if key != "name"}
     if description["name"] == "landmarks":
         return Landmarks()
-    if description["name"] == "mmd":
-        return MMD(from_description(options["kernel"]))
-    return Sinkhorn(**options)
+    if description["name"] == "sinkhorn":
+        return Sinkhorn(**options)
+    family = {"mmd": MMD, "currents": Currents, "varifold": Varifold}[description["name"]]
+    return family(**(options | {"kernel": from_description(options["kernel"])}))
 
 
 def _json(number: float | None) -> float | str | None:

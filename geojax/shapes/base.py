@@ -7,6 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from geojax.kernels import AbstractRadialKernel, Gaussian
+
 
 class AbstractFidelity(eqx.Module):
     """Half a squared distance between shapes, to be weighed against an energy.
@@ -62,3 +64,21 @@ class AbstractFidelity(eqx.Module):
         """The distance itself, with derivative zero where it vanishes."""
         squared = 2.0 * self(points, target)
         return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
+
+
+def as_kernel(kernel) -> AbstractRadialKernel:
+    """A kernel; a number is a Gaussian of that scale."""
+    return kernel if isinstance(kernel, AbstractRadialKernel) else Gaussian(kernel)
+
+
+def coarser_kernel(kernel: AbstractRadialKernel, factor: Float[Array, ""]) -> AbstractRadialKernel:
+    """The same kernel at larger scales."""
+
+    # every leaf of a kernel but the weights of a sum is a length
+    def lengths(kernel):
+        kernels = getattr(kernel, "kernels", None)
+        if kernels is None:
+            return [kernel.scale]
+        return [leaf for inner in kernels for leaf in lengths(inner)]
+
+    return eqx.tree_at(lengths, kernel, replace_fn=lambda x: x * factor.astype(x.dtype))

@@ -4,9 +4,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from geojax._core.errors import InputError
-from geojax.kernels import AbstractRadialKernel, Gaussian, kernel_sum
+from geojax.kernels import AbstractRadialKernel, kernel_sum
 from geojax.kernels.radial import squared_distances
-from geojax.shapes.base import AbstractFidelity
+from geojax.shapes.base import AbstractFidelity, as_kernel, coarser_kernel
 
 
 class MMD(AbstractFidelity):
@@ -28,9 +28,7 @@ class MMD(AbstractFidelity):
     Reference: `[gretton2012kernel]`, `[glaunes2004diffeomorphic]`.
     """
 
-    kernel: AbstractRadialKernel = eqx.field(
-        converter=lambda k: k if isinstance(k, AbstractRadialKernel) else Gaussian(k)
-    )
+    kernel: AbstractRadialKernel = eqx.field(converter=as_kernel)
 
     def cross(self, points, target):
         return 0.5 * self._inner(points, points) - self._inner(points, target)
@@ -47,16 +45,7 @@ class MMD(AbstractFidelity):
         return -2.0 * slope / points.shape[0] ** 2
 
     def coarser(self, factor):
-        # every leaf of a kernel but the weights of a sum is a length
-        def lengths(kernel):
-            kernels = getattr(kernel, "kernels", None)
-            if kernels is None:
-                return [kernel.scale]
-            return [leaf for inner in kernels for leaf in lengths(inner)]
-
-        return eqx.tree_at(
-            lambda f: lengths(f.kernel), self, replace_fn=lambda x: x * factor.astype(x.dtype)
-        )
+        return eqx.tree_at(lambda f: f.kernel, self, coarser_kernel(self.kernel, factor))
 
     def check(self, source, target):
         if source.shape[0] < 1 or target.shape[0] < 1:
