@@ -250,7 +250,7 @@ def orientation(cells: Int[np.ndarray, "c k"]) -> Orientation:
     )
 
 
-def same_kind(source: AbstractMesh, target: AbstractMesh) -> None:
+def same_kind(source, target) -> None:
     """Raise unless both are curves, or both surfaces, in one dimension."""
     for mesh, name in ((source, "source"), (target, "target")):
         if not isinstance(mesh, AbstractMesh):

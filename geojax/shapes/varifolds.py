@@ -14,7 +14,7 @@ from geojax.kernels import AbstractRadialKernel, kernel_sum, sums
 from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import squared_distances
 from geojax.shapes.base import AbstractFidelity, as_kernel, coarser_kernel
-from geojax.shapes.meshes import AbstractMesh, elements, lengths, orientation, same_kind
+from geojax.shapes.meshes import elements, lengths, orientation, same_kind
 
 _NORMALS = ("binet", "unoriented", "oriented")
 # Cells that a message names.
@@ -54,7 +54,7 @@ class AbstractMeasure(AbstractFidelity):
     ) -> Float[Array, ""]:
         """The inner product of two measures, each given by centres and vectors of its cells."""
 
-    def between(self, source: AbstractMesh, target: AbstractMesh) -> "AbstractMeasure":
+    def between(self, source, target) -> "AbstractMeasure":
         """The fidelity of these two shapes, as a function of their vertices.
 
         Args:
@@ -109,11 +109,12 @@ class AbstractMeasure(AbstractFidelity):
         for points, cells, name in zip(
             (source, target), self._bound(), ("source", "target"), strict=True
         ):
-            if not checks.is_tracer(cells) and int(np.max(cells)) >= points.shape[0]:
+            needed = 0 if checks.is_tracer(cells) else int(np.max(np.asarray(cells))) + 1
+            if needed > points.shape[0]:
                 raise InputError(
-                    f"Argument {name} must hold the vertices that the {type(self).__name__} "
-                    f"fidelity is bound to, at least {int(np.max(cells)) + 1}, but holds "
-                    f"{points.shape[0]}; bind it anew with `between`."
+                    f"Argument {name} must hold the {needed} vertices that the fidelity "
+                    f"{type(self).__name__} is bound to, but holds {points.shape[0]}; bind it anew "
+                    "with `between`."
                 )
 
     def _bound(self) -> tuple[Int[Array, "s k"], Int[Array, "t k"]]:
