@@ -77,38 +77,39 @@ class AbstractMeasure(AbstractFidelity):
         )
 
     def cross(self, points, target):
-        source = elements(points, self._bound()[0])
-        return 0.5 * self.inner(source, source) - self.inner(
-            source, elements(target, self._bound()[1])
-        )
+        source_cells, target_cells, _ = self._bound()
+        source, other = elements(points, source_cells), elements(target, target_cells)
+        return 0.5 * self.inner(source, source) - self.inner(source, other)
 
     def target_term(self, target):
-        shape = elements(target, self._bound()[1])
+        _, cells, _ = self._bound()
+        shape = elements(target, cells)
         return 0.5 * self.inner(shape, shape)
 
     def unit(self):
         # moved by a small part of the scale, a shape is about that part of its own norm away
-        self._bound()
-        return jnp.square(self.kernel.finest_scale) / self.mass.astype(
-            self.kernel.finest_scale.dtype
-        )
+        _, _, mass = self._bound()
+        scale = self.kernel.finest_scale
+        return jnp.square(scale) / mass.astype(scale.dtype)
 
     def curvature(self, points):
         # that of as many equal pieces of the target's mass, facing the same way
+        _, _, mass = self._bound()
         squared = squared_distances(points, points)
-        mass = jnp.asarray(self.mass).astype(points.dtype)
-        return -2.0 * self.kernel.derivative(squared) * mass / jnp.sum(self.kernel.profile(squared))
+        seen = jnp.sum(self.kernel.profile(squared))
+        return -2.0 * self.kernel.derivative(squared) * mass.astype(points.dtype) / seen
 
     def coarser(self, factor):
+        cells, _, mass = self._bound()
         # a shape sees as much more of itself as its dimension says
-        mass = self.mass * factor.astype(self.mass.dtype) ** (self._bound()[0].shape[1] - 1)
+        mass = mass * factor.astype(mass.dtype) ** (cells.shape[1] - 1)
         coarse = coarser_kernel(self.kernel, factor)
         return eqx.tree_at(lambda f: (f.kernel, f.mass), self, (coarse, mass))
 
     def check(self, source, target):
-        for points, cells, name in zip(
-            (source, target), self._bound(), ("source", "target"), strict=True
-        ):
+        source_cells, target_cells, _ = self._bound()
+        given = (source, source_cells, "source"), (target, target_cells, "target")
+        for points, cells, name in given:
             needed = 0 if checks.is_tracer(cells) else int(np.max(np.asarray(cells))) + 1
             if needed > points.shape[0]:
                 raise InputError(
@@ -117,13 +118,14 @@ class AbstractMeasure(AbstractFidelity):
                     "with `between`."
                 )
 
-    def _bound(self) -> tuple[Int[Array, "s k"], Int[Array, "t k"]]:
-        if self.cells is None:
+    def _bound(self) -> tuple[Int[Array, "s k"], Int[Array, "t k"], Float[Array, ""]]:
+        """The cells of both shapes and the mass, once they are known."""
+        if self.cells is None or self.mass is None:
             raise InputError(
                 f"The fidelity {type(self).__name__} compares curves or surfaces: pass a `Curve` "
                 "or a `Surface` as source and target, or bind it with `between(source, target)`."
             )
-        return self.cells
+        return *self.cells, self.mass
 
     def _check_orientation(self, cells, name: str) -> None:
         if checks.is_tracer(cells):
