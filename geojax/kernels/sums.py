@@ -13,7 +13,7 @@ from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import AbstractRadialKernel, squared_distances
 
 # Pairs up to which the matrix over them is stored: 1 MB in float32, which fits a core's cache.
-_DENSE_PAIRS = 2**18
+DENSE_PAIRS = 2**18
 
 
 def kernel_sum(
@@ -48,7 +48,7 @@ def kernel_sum(
     """
     own = x is y
     x, y, weights = _in_one_dtype(x, y, weights)
-    if x.shape[0] * y.shape[0] <= _DENSE_PAIRS:
+    if x.shape[0] * y.shape[0] <= DENSE_PAIRS:
         return kernel.profile(squared_distances(x, y)) @ weights
     return _kernel_sum(kernel, x, None if own else y, weights)
 
@@ -69,8 +69,8 @@ def _in_single(function):
 
 @_in_single
 def _kernel_sum(kernel, x, y, b):
-    theta, rebuild = _parameters(kernel, x.dtype)
-    first, second = _centred(x, y)
+    theta, rebuild = parameters(kernel, x.dtype)
+    first, second = centred(x, y)
     return pair_sums(
         lambda e, s, t, theta: [rebuild(theta).profile(e[0])],
         [(0, 0)],
@@ -105,7 +105,7 @@ def hamiltonian_field(
     Reference: `[joshi2000landmark]`.
     """
     positions, momenta = _in_one_dtype(positions, momenta)
-    if positions.shape[0] ** 2 > _DENSE_PAIRS:
+    if positions.shape[0] ** 2 > DENSE_PAIRS:
         return _hamiltonian_field(kernel, positions, momenta)
     # the force is a difference of two products with the positions: far from the origin they would
     # cancel, so it is taken about the centre
@@ -118,8 +118,8 @@ def hamiltonian_field(
 
 @_in_single
 def _hamiltonian_field(kernel, positions, momenta):
-    theta, rebuild = _parameters(kernel, positions.dtype)
-    q, _ = _centred(positions, None)
+    theta, rebuild = parameters(kernel, positions.dtype)
+    q, _ = centred(positions, None)
     p = momenta.T
 
     def weights(e, s, t, theta):
@@ -141,7 +141,7 @@ def _in_one_dtype(*arrays):
     return [a.astype(dtype) for a in arrays]
 
 
-def _centred(x, y):
+def centred(x, y):
     """Positions as `[d, n]` about one centre, so that what they share costs no digits."""
     # a point that is not finite is the caller's to find, and spoils its own sum only
     finite = jnp.where(jnp.isfinite(x), x, jnp.zeros_like(x))
@@ -149,7 +149,7 @@ def _centred(x, y):
     return (x - centre).T, None if y is None else (y - centre).T
 
 
-def _parameters(kernel, dtype):
+def parameters(kernel, dtype):
     """A kernel's numbers as a list of scalars, and the function that puts them back."""
     arrays, rest = eqx.partition(kernel, eqx.is_array)
     leaves, structure = jax.tree.flatten(arrays)

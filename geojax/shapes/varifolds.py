@@ -244,7 +244,7 @@ class Varifold(AbstractMeasure):
             y, (b, v) = x, (a, u)
         else:
             y, (b, v) = second[0], lengths(second[1])
-        if x.shape[0] * y.shape[0] > sums._DENSE_PAIRS:
+        if x.shape[0] * y.shape[0] > sums.DENSE_PAIRS:
             other = None if first is second else (y, v)
             return jnp.sum(a * _tiled(self.kernel, self.width, self.normals, x, u, b, other))
         near = self.kernel.profile(squared_distances(x, y))
@@ -262,9 +262,9 @@ def _facing(normals: str, cosine, width):
 @eqx.filter_jit
 def _tiled(kernel, width, normals, x, u, b, other):
     """`sum_j k(x_i, y_j) g(u_i.v_j) b_j` without a matrix over pairs; other is (y, v)."""
-    theta, rebuild = sums._parameters((kernel, width), x.dtype)
+    theta, rebuild = sums.parameters((kernel, width), x.dtype)
     y, v = (None, None) if other is None else other
-    x, y = sums._centred(x, y)
+    x, y = sums.centred(x, y)
 
     def weights(e, s, t, theta):
         kernel, width = rebuild(theta)

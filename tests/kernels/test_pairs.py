@@ -38,7 +38,7 @@ def tiled(monkeypatch):
 
     def run(function, rows=7, columns=5):
         with monkeypatch.context() as patch:
-            patch.setattr(sums, "_DENSE_PAIRS", 0)
+            patch.setattr(sums, "DENSE_PAIRS", 0)
             patch.setattr(tiles, "_ROWS", rows)
             patch.setattr(tiles, "_COLUMNS", columns)
             jax.clear_caches()
