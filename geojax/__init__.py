@@ -38,7 +38,11 @@ if TYPE_CHECKING:
         sectional_curvature as sectional_curvature,
         shoot as shoot,
     )
-    from geojax.matching import load_match as load_match, match as match
+    from geojax.matching import (
+        load_match as load_match,
+        match as match,
+        match_many as match_many,
+    )
     from geojax.training import evaluate as evaluate, fit as fit, predict as predict
 
     __version__: str
@@ -71,6 +75,7 @@ VERBS = {
     "load_match": "matching",
     "log": "geodesics",
     "match": "matching",
+    "match_many": "matching",
     "mean": "geodesics",
     "parallel_transport": "geodesics",
     "predict": "training",

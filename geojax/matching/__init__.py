@@ -1,5 +1,6 @@
 """Matching: the deformation of least energy that carries a source to a target."""
 
+from geojax.matching.many import match_many as match_many
 from geojax.matching.match import match as match
 from geojax.matching.problem import Problem as Problem
 from geojax.matching.result import Match as Match, load_match as load_match

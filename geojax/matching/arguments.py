@@ -12,7 +12,16 @@ from geojax._core.errors import InputError
 from geojax._core.results import is_traced
 from geojax.kernels import AbstractRadialKernel, Gaussian
 from geojax.metrics import RKHS
-from geojax.shapes import MMD, AbstractFidelity, Currents, Landmarks, Sinkhorn, Varifold
+from geojax.shapes import (
+    MMD,
+    AbstractFidelity,
+    Combined,
+    Currents,
+    Landmarks,
+    Sinkhorn,
+    Varifold,
+)
+from geojax.shapes.combined import split
 from geojax.shapes.meshes import AbstractMesh
 from geojax.shapes.varifolds import AbstractMeasure
 
@@ -122,6 +131,14 @@ def as_control_points(control_points, source):
     return points.astype(source.dtype)
 
 
+def distinct_points(source):
+    """The points of several objects, each once; None if they all differ or cannot be seen."""
+    if checks.is_tracer(seen(source)):
+        return None
+    _, first = np.unique(np.asarray(source), axis=0, return_index=True)
+    return None if len(first) == source.shape[0] else np.asarray(source)[np.sort(first)]
+
+
 def as_initial(initial, base):
     """The momentum to start from; zero by default."""
     if initial is None:
@@ -137,6 +154,8 @@ def as_initial(initial, base):
 
 def as_rounds(multiscale, fidelity, source, target) -> int:
     """How many rounds at a coarser fidelity come first: enough that the clouds see each other."""
+    if isinstance(fidelity, Combined):
+        return max(as_rounds(multiscale, *part) for part in fidelity.pieces(source, target))
     if isinstance(fidelity, Landmarks):
         return 0 if multiscale is None else checks.count(multiscale, "multiscale", least=0)
     if multiscale is not None:
@@ -177,6 +196,10 @@ def check_points(metric, fidelity, base, own: bool) -> None:
     checks.distinct(base, name)
     if own and isinstance(fidelity, Landmarks):
         check_separation(metric.kernel, base)
+    elif own and isinstance(fidelity, Combined):
+        objects = split(base, [n for n, _ in fidelity.sizes])
+        for part, points in zip(fidelity.parts, objects, strict=True):
+            check_points(metric, part, points, own)
 
 
 def check_separation(kernel, source) -> None:

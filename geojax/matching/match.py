@@ -1,7 +1,7 @@
 """The verb `match`: the deformation of least energy from a source to a target."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -18,11 +18,13 @@ from geojax.kernels import AbstractRadialKernel
 from geojax.matching import arguments
 from geojax.matching.arguments import diagonal as diagonal, spread as spread
 from geojax.matching.implicit import optimum, refine, solution
+from geojax.matching.objects import gather
+from geojax.matching.padding import common_sizes, pad, trim
 from geojax.matching.problem import Problem, moved_source
 from geojax.matching.result import Match
 from geojax.matching.solvers import LBFGS, State, run
 from geojax.metrics import RKHS
-from geojax.shapes import AbstractFidelity
+from geojax.shapes import AbstractFidelity, Combined
 
 # Relative gradient at which a coarse round has come near enough for the next.
 _COARSE = 3e-2
@@ -30,7 +32,7 @@ _COARSE = 3e-2
 # on the values of the objective no longer tell which step is good.
 _NEWTON = 1e-5
 
-FidelityName = Literal["landmarks", "mmd", "sinkhorn", "currents", "varifold"]
+Fidelity = AbstractFidelity | Literal["landmarks", "mmd", "sinkhorn", "currents", "varifold"]
 Progress = Callable[[int, float, float], None]
 Number = float | int | Real[Array, ""]
 
@@ -40,8 +42,8 @@ def match(
     target,
     *,
     metric: RKHS | AbstractRadialKernel | None = None,
-    fidelity: AbstractFidelity | FidelityName = "landmarks",
-    weight: Number | None = None,
+    fidelity: Fidelity | Mapping[str, Fidelity] = "landmarks",
+    weight: Number | Mapping[str, Number] | None = None,
     control_points=None,
     minimiser: LBFGS | None = None,
     multiscale: int | None = None,
@@ -53,6 +55,7 @@ def match(
     stepsize_controller: diffrax.AbstractStepSizeController | None = None,
     adjoint: diffrax.AbstractAdjoint | None = None,
     max_steps: int | None = 4096,
+    buckets: bool = False,
     quality: bool = True,
     progress: Progress | None = None,
     throw: bool = True,
@@ -64,18 +67,21 @@ def match(
     other points, forward or back.
 
     Args:
-        source: points to carry, `[n, d]`, or a `Curve` or `Surface`, whose vertices are carried.
-        target: where to, `[m, d]`; n = m and in corresponding order for landmarks; or another
-            `Curve` or `Surface`.
+        source: points to carry, `[n, d]`; a `Curve` or `Surface`, whose vertices are carried; or a
+            dictionary of several such objects, which one deformation carries together.
+        target: where to, `[m, d]`; n = m and in corresponding order for landmarks; another
+            `Curve` or `Surface`; or a dictionary with the same keys.
         metric: an `RKHS` metric or its kernel; a Gaussian of a fifth of the source's diagonal by
             default. Its scale is the length over which points move together.
         fidelity: `"landmarks"` for corresponding points; `"mmd"` or `"sinkhorn"` for clouds
             without labels, `"currents"` or `"varifold"` for curves and surfaces, at a scale read
-            off the data; or an `AbstractFidelity`.
+            off the data; or an `AbstractFidelity`. For several objects one for all, or a
+            dictionary.
         weight: price of a unit of fidelity (both are half a squared length); 1000 times the
-            fidelity's unit by default. Larger fits closer.
+            fidelity's unit by default. Larger fits closer. For several objects one for all, or a
+            dictionary.
         control_points: where momenta sit, `[c, d]`, or their number (spread over the source);
-            None puts one on each source point.
+            None puts one on each source point (of several objects: on those that differ).
         minimiser: `LBFGS()` with its options.
         multiscale: for all but landmarks, rounds at a coarser fidelity first, each twice coarser
             than the next.
@@ -85,6 +91,8 @@ def match(
         num_steps, solver: of the shooting: equal steps, Tsit5 by default.
         stepsize_controller, adjoint, max_steps: of the shooting, passed to diffrax; with a
             controller `num_steps` is the number of equal intervals that are saved.
+        buckets: pad points and cells to one of four sizes per octave, so that shapes of about the
+            same size share one compiled program. The result is that without padding.
         quality: also count folds and measure the inverse consistency (not under `jit`).
         progress: called with (iteration, objective, gradient norm) every few iterations.
         throw: raise if the solve failed; otherwise `result` says so.
@@ -112,8 +120,76 @@ def match(
 
     Reference: `[joshi2000landmark]`, `[beg2005computing]`, `[younes2010shapes]`.
     """
-    shapes = source, target
-    source, target = arguments.as_clouds(source, target)
+    problem, start, search = pose(
+        source,
+        target,
+        metric=metric,
+        fidelity=fidelity,
+        weight=weight,
+        control_points=control_points,
+        minimiser=minimiser,
+        multiscale=multiscale,
+        initial=initial,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        num_steps=num_steps,
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+        adjoint=adjoint,
+        max_steps=max_steps,
+    )
+    whole, sizes = problem, None
+    if buckets:
+        if is_traced((problem, start)):
+            raise InputError(
+                "Argument buckets must be False under `jit`, `vmap` and `grad`: padding is done "
+                "in NumPy. There a program is compiled once anyway."
+            )
+        sizes = common_sizes([problem])
+        problem, start = pad(problem, start, sizes)
+    states = minimise(search, problem, start, progress)
+    found = finish(problem, states)
+    if quality and not is_traced((problem, states)):
+        found = found.with_quality()
+    if sizes is not None:
+        found = trim(found, whole, sizes)
+    return throw_if_failed(found, found.result, what="match") if throw else found
+
+
+class Search(NamedTuple):
+    """How a problem is solved.
+
+    Attributes:
+        rounds: how many rounds at a coarser fidelity come first.
+        minimiser, tolerance, max_iterations: as for `match`.
+    """
+
+    minimiser: LBFGS
+    rounds: int
+    tolerance: Number
+    max_iterations: int
+
+
+def pose(
+    source,
+    target,
+    *,
+    metric=None,
+    fidelity: Any = "landmarks",
+    weight: Any = None,
+    control_points=None,
+    minimiser=None,
+    multiscale=None,
+    initial=None,
+    tolerance: Number = 1e-3,
+    max_iterations: int = 200,
+    num_steps: int = 5,
+    solver=None,
+    stepsize_controller=None,
+    adjoint=None,
+    max_steps: int | None = 4096,
+) -> tuple[Problem, Any, Search]:
+    """The problem of the arguments of `match`, checked; where to start, and how to search."""
     checks.count(max_iterations, "max_iterations")
     arguments.scalar(tolerance, "tolerance")
     minimiser = LBFGS() if minimiser is None else minimiser
@@ -130,20 +206,17 @@ def match(
         adjoint=adjoint,
         save="end",
     )
+    source, target, fidelity, weight, layout = gather(source, target, fidelity, weight)
     metric = arguments.as_metric(metric, source)
-    fidelity = arguments.as_fidelity(fidelity, source, target, shapes)
+    if control_points is None and isinstance(fidelity, Combined):
+        # a landmark on a surface is a point of both
+        control_points = arguments.distinct_points(source)
     controls = arguments.as_control_points(control_points, source)
     base = source if controls is None else controls
     known = arguments.seen((metric, source, target, base))
     checks.collisions(metric.kernel)
     arguments.check_scales(*known)
     arguments.check_points(known[0], fidelity, known[3], own=controls is None)
-    rounds = arguments.as_rounds(multiscale, fidelity, source, target)
-    start = arguments.as_initial(initial, base)
-    if weight is None:
-        weight = 1e3 * fidelity.unit()
-    else:
-        arguments.scalar(weight, "weight")
     problem = Problem(
         metric=metric,
         fidelity=fidelity,
@@ -156,27 +229,23 @@ def match(
         stepsize_controller=stepsize_controller,
         adjoint=adjoint,
         max_steps=max_steps,
+        layout=layout,
     )
-    states = _minimise(minimiser, problem, start, rounds, tolerance, max_iterations, progress)
-    if not checks.is_tracer(tolerance) and tolerance < _NEWTON and problem.twice_differentiable:
-        states[-1] = _newton(problem, states[-1], tolerance)
-    found = _finish(problem, states)
-    if quality and not is_traced((problem, states)):
-        found = found.with_quality()
-    return throw_if_failed(found, found.result, what="match") if throw else found
+    start = arguments.as_initial(initial, base)
+    rounds = arguments.as_rounds(multiscale, fidelity, source, target)
+    return problem, start, Search(minimiser, rounds, tolerance, max_iterations)
 
 
-def _minimise(
-    minimiser, problem, momentum, rounds, tolerance, max_iterations, progress
-) -> list[State]:
+def minimise(search: Search, problem: Problem, momentum, progress=None) -> list[State]:
     """All rounds, coarse to fine, and the state at the end of each."""
+    minimiser, max_iterations = search.minimiser, search.max_iterations
     # the search itself is not differentiated: `solution` puts its derivative back
     problem, momentum = arguments.seen((problem, momentum))
     states = []
-    for level in reversed(range(rounds + 1)):
+    for level in reversed(range(search.rounds + 1)):
         factor = np.asarray(2.0**level, problem.source.dtype)
         coarse, stop, state = _begin(
-            minimiser, problem, momentum, factor, tolerance, max_iterations=max_iterations
+            minimiser, problem, momentum, factor, search.tolerance, max_iterations=max_iterations
         )
         watched = progress is not None and not is_traced(state)
         chunk = 10 if watched else max_iterations
@@ -190,6 +259,9 @@ def _minimise(
             if bool(state.done):
                 break
         states.append(state)
+    precise = not checks.is_tracer(search.tolerance) and search.tolerance < _NEWTON
+    if precise and problem.twice_differentiable:
+        states[-1] = _newton(problem, states[-1], search.tolerance)
     return states
 
 
@@ -216,7 +288,7 @@ def _begin(minimiser, problem, momentum, factor, tolerance, *, max_iterations):
 
 
 @eqx.filter_jit
-def _finish(problem: Problem, states: list[State]) -> Match:
+def finish(problem: Problem, states: list[State]) -> Match:
     """The match at the momentum that was found, with derivatives by implicit differentiation."""
     last = jax.lax.stop_gradient(states[-1])
     fixed = last.momentum

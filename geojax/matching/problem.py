@@ -5,12 +5,14 @@ from typing import Any
 import diffrax
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from geojax.actions import Points
 from geojax.flows import Path
 from geojax.geodesics import hamiltonian, shoot
 from geojax.kernels import kernel_sum
+from geojax.matching.layout import Layout
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity
 
@@ -28,6 +30,9 @@ class Problem(eqx.Module):
         solver: diffrax solver of the shooting.
         num_steps: its number of equal steps.
         stepsize_controller, adjoint, max_steps: of the shooting, passed to diffrax.
+        active: which control points may hold a momentum, `[c]`; None for all. The others are
+            padding.
+        layout: the objects that the source consists of.
     """
 
     metric: RKHS
@@ -41,6 +46,8 @@ class Problem(eqx.Module):
     stepsize_controller: diffrax.AbstractStepSizeController | None = None
     adjoint: diffrax.AbstractAdjoint | None = None
     max_steps: int | None = eqx.field(static=True, default=4096)
+    active: Bool[Array, " c"] | None = None
+    layout: Layout | None = None
 
     @property
     def stepping(self) -> dict[str, Any]:
@@ -60,8 +67,17 @@ class Problem(eqx.Module):
         """The points that hold the momenta."""
         return self.source if self.control_points is None else self.control_points
 
+    @property
+    def shares(self) -> Float[Array, " c"]:
+        """Which part of the control points each one is."""
+        if self.active is None:
+            return jnp.full(self.base.shape[0], 1.0 / self.base.shape[0], self.base.dtype)
+        active = self.active.astype(self.base.dtype)
+        return active / jnp.sum(active)
+
     def shoot(self, momentum: Float[Array, "c d"], **options) -> Path:
         """The geodesic of a momentum; carries the source if it is not what is shot."""
+        momentum, _ = self._parts(momentum)
         carried = None if self.control_points is None else self.source
         options = {**self.stepping, "throw": False, **options}
         return shoot(self.metric, Points(), self.base, momentum, carried=carried, **options)
@@ -72,7 +88,10 @@ class Problem(eqx.Module):
 
     def energy(self, momentum: Float[Array, "c d"]) -> Float[Array, ""]:
         """Energy of the geodesic: half the squared norm of the momentum."""
-        return hamiltonian(self.metric, Points(), self.base, momentum)
+        momentum, idle = self._parts(momentum)
+        energy = hamiltonian(self.metric, Points(), self.base, momentum)
+        # padding holds none at the minimum, and does not make that degenerate
+        return energy if idle is None else energy + 0.5 * jnp.sum(jnp.square(idle))
 
     def objective(self, momentum: Float[Array, "c d"]) -> Float[Array, ""]:
         """Energy plus weighted fidelity, without the part that only the target decides."""
@@ -90,7 +109,15 @@ class Problem(eqx.Module):
     def gradient_at_rest(self) -> Float[Array, "c d"]:
         """Derivative of the objective at zero momentum: there points move by `K p` exactly."""
         pull = jax.grad(self.fidelity.cross)(self.source, self.target)
-        return self.weight * kernel_sum(self.metric.kernel, self.base, self.source, pull)
+        pulled = kernel_sum(self.metric.kernel, self.base, self.source, pull)
+        return self.weight * self._parts(pulled)[0]
+
+    def _parts(self, momentum):
+        """The momentum of control points, and that of padding."""
+        if self.active is None:
+            return momentum, None
+        active = self.active[:, None]
+        return jnp.where(active, momentum, 0.0), jnp.where(active, 0.0, momentum)
 
 
 def moved_source(path: Path) -> Float[Array, "k n d"]:

@@ -1,6 +1,5 @@
 """The result of a match: a deformation of space, what it cost and how good it is."""
 
-import dataclasses
 import warnings
 from pathlib import Path as FilePath
 from typing import Any
@@ -13,17 +12,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from geojax._core import checks
+from geojax._core.buckets import bucket
 from geojax._core.errors import InputError
-from geojax._core.results import RESULTS
+from geojax._core.results import RESULTS, is_traced
 from geojax.actions import Points
 from geojax.flows import Path, jacobian_determinants
 from geojax.geodesics import shoot
 from geojax.io import load_arrays, save_arrays
 from geojax.kernels import describe, from_description
+from geojax.matching.description import read_back, write_down
 from geojax.matching.problem import Problem, moved_source
 from geojax.metrics import RKHS
-from geojax.shapes import MMD, AbstractFidelity, Currents, Landmarks, Sinkhorn, Varifold
-from geojax.shapes.varifolds import AbstractMeasure
 
 # Points of the largest grid on which folds are counted, and of one piece of it.
 _LARGEST_GRID = 1_000_000
@@ -74,6 +73,15 @@ class Match(eqx.Module):
         """The source at the end of the path."""
         return moved_source(self.path)[-1]
 
+    @property
+    def moved_shapes(self) -> Any:
+        """The source at the end of the path, as what it was given as.
+
+        An array of points, a `Curve` or a `Surface`, or a dictionary of such.
+        """
+        layout = self.problem.layout
+        return self.moved if layout is None else layout.shapes(self.moved)
+
     def apply(self, points, *, inverse: bool = False) -> Float[Array, "m d"]:
         """Move any points by the deformation, or back by its inverse.
 
@@ -91,7 +99,22 @@ class Match(eqx.Module):
         """
         points = checks.as_points(points, "points")
         checks.same_dimension(points, self.problem.source, "points", "source")
-        return _carry(self, points.astype(self.problem.source.dtype), inverse=bool(inverse))
+        points, count = points.astype(self.problem.source.dtype), points.shape[0]
+        metric, stepping = self.problem.metric, self.problem.stepping
+        state, momentum = self._start(inverse)
+        if checks.is_tracer(points) or is_traced(self):
+            return _carry(metric, state, momentum, points, stepping, inverse=bool(inverse))
+        # points and momenta in about the same number need no other program
+        padded = np.pad(np.asarray(points), ((0, bucket(count) - count), (0, 0)), mode="edge")
+        state, momentum = _padded(state, momentum)
+        moved = _carry(metric, state, momentum, padded, stepping, inverse=bool(inverse))
+        return jnp.asarray(np.asarray(moved)[:count])
+
+    def _start(self, inverse: bool):
+        """Points and their momenta at the end where carrying begins."""
+        if not inverse:
+            return self.problem.base, self.momentum
+        return jax.tree.map(lambda x: x[-1], (self.path.states, self.path.costates))
 
     def determinants(self, points) -> Float[Array, " m"]:
         """Jacobian determinant of the deformation at points `[m, d]`."""
@@ -99,13 +122,23 @@ class Match(eqx.Module):
         checks.same_dimension(points, self.problem.source, "points", "source")
         points = points.astype(self.problem.source.dtype)
         count, dimension = points.shape
+        metric, stepping = self.problem.metric, dict(self.problem.stepping)
+        state, momentum = self._start(inverse=False)
+        equal = stepping["stepsize_controller"] is None and stepping["adjoint"] is None
+        if not equal and not isinstance(stepping["adjoint"], diffrax.DirectAdjoint):
+            # the Jacobian is taken forward, which no other adjoint allows
+            stepping["adjoint"] = diffrax.ForwardMode()
+        if checks.is_tracer(points) or is_traced(self):
+            return _determinants(metric, state, momentum, points, stepping)
         # pieces of one size, so that grids of all sizes share one program; larger ones for large
         # problems, because each piece shoots the geodesic anew
-        piece = min(max(_PIECE, 2 ** int(np.ceil(np.log2(self.momentum.shape[0])))), 8 * _PIECE)
-        if checks.is_tracer(points):
-            return _determinants(self, points)
+        piece = min(max(_PIECE, bucket(self.momentum.shape[0])), 8 * _PIECE)
+        state, momentum = _padded(state, momentum)
         padded = np.pad(np.asarray(points), ((0, -count % piece), (0, 0)), mode="edge")
-        values = [_determinants(self, part) for part in padded.reshape(-1, piece, dimension)]
+        values = [
+            _determinants(metric, state, momentum, part, stepping)
+            for part in padded.reshape(-1, piece, dimension)
+        ]
         return jnp.asarray(np.concatenate([np.asarray(v) for v in values])[:count])
 
     def with_quality(self) -> "Match":
@@ -172,12 +205,10 @@ class Match(eqx.Module):
         }
         if problem.control_points is not None:
             arrays |= {"control_points": problem.control_points, "path_carried": path.carried}
-        if isinstance(problem.fidelity, AbstractMeasure):
-            cells = dict(zip(_CELLS, problem.fidelity.cells or (), strict=True))
-            arrays |= {**cells, "mass": problem.fidelity.mass}
         metadata = {
             "kernel": describe(problem.metric.kernel),
-            "fidelity": _describe_fidelity(problem.fidelity),
+            "fidelity": write_down(problem.fidelity, "fidelity", arrays),
+            "layout": write_down(problem.layout, "layout", arrays),
             "solver": _solver_name(problem.solver),
             "num_steps": problem.num_steps,
             "max_steps": problem.max_steps,
@@ -190,8 +221,6 @@ class Match(eqx.Module):
         save_arrays(folder, "deformation", arrays, metadata, kind=_KIND, version=_VERSION)
 
 
-# The cells of source and target, where the fidelity is bound to them.
-_CELLS = ("source_cells", "target_cells")
 # What of a match and of its path is saved as it is.
 _NUMBERS = (
     "momentum",
@@ -238,20 +267,17 @@ def _rebuild(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Match:
         return checks.as_float_array(array, name) if array.dtype.kind == "f" else jnp.asarray(array)
 
     controlled = "control_points" in arrays
-    fidelity = _fidelity_from(metadata["fidelity"])
-    if isinstance(fidelity, AbstractMeasure):
-        cells = tuple(converted(name) for name in _CELLS)
-        fidelity = dataclasses.replace(fidelity, cells=cells, mass=converted("mass"))
     problem = Problem(
         metric=RKHS(from_description(metadata["kernel"])),
-        fidelity=fidelity,
+        fidelity=read_back(metadata["fidelity"], converted),
         weight=converted("weight"),
         source=converted("source"),
         target=converted("target"),
         control_points=converted("control_points") if controlled else None,
         solver=_solver_from(metadata["solver"]),
         num_steps=checks.count(metadata["num_steps"], "num_steps"),
-        max_steps=metadata.get("max_steps", 4096),
+        max_steps=metadata["max_steps"],
+        layout=read_back(metadata["layout"], converted),
     )
     numbers: dict[str, Any] = {name: converted(f"path_{name}") for name in _PATH_NUMBERS}
     path = Path(
@@ -270,14 +296,16 @@ def _rebuild(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Match:
     )
 
 
+def _padded(state, momentum):
+    """Points with momenta, filled up to a bucket by points without."""
+    more = ((0, bucket(state.shape[0]) - state.shape[0]), (0, 0))
+    return np.pad(np.asarray(state), more, mode="edge"), np.pad(np.asarray(momentum), more)
+
+
 @eqx.filter_jit
-def _carry(found: Match, points, *, inverse: bool):
-    problem, path = found.problem, found.path
-    state, momentum = problem.base, found.momentum
-    if inverse:
-        state, momentum = jax.tree.map(lambda x: x[-1], (path.states, path.costates))
+def _carry(metric, state, momentum, points, stepping, *, inverse: bool):
     moved = shoot(
-        problem.metric,
+        metric,
         Points(),
         state,
         momentum,
@@ -285,58 +313,17 @@ def _carry(found: Match, points, *, inverse: bool):
         reverse=inverse,
         save="end",
         throw=False,
-        **problem.stepping,
+        **stepping,
     )
     return moved.carried[-1]
 
 
 @eqx.filter_jit
-def _determinants(found: Match, points):
-    problem = found.problem
-    equal = problem.stepsize_controller is None and problem.adjoint is None
-    if not equal and not isinstance(problem.adjoint, diffrax.DirectAdjoint):
-        # the Jacobian is taken forward, which no other adjoint allows
-        found = eqx.tree_at(
-            lambda m: m.problem.adjoint, found, diffrax.ForwardMode(), is_leaf=lambda x: x is None
-        )
-    return jacobian_determinants(lambda x: _carry(found, x, inverse=False), points)
+def _determinants(metric, state, momentum, points, stepping):
+    def move(x):
+        return _carry(metric, state, momentum, x, stepping, inverse=False)
 
-
-def _describe_fidelity(fidelity: AbstractFidelity) -> dict[str, Any]:
-    if isinstance(fidelity, Landmarks):
-        return {"name": "landmarks"}
-    if isinstance(fidelity, MMD):
-        return {"name": "mmd", "kernel": describe(fidelity.kernel)}
-    if isinstance(fidelity, Sinkhorn):
-        return {
-            "name": "sinkhorn",
-            "blur": float(fidelity.blur),
-            "threshold": fidelity.threshold,
-            "max_iterations": fidelity.max_iterations,
-        }
-    if isinstance(fidelity, Currents):
-        return {"name": "currents", "kernel": describe(fidelity.kernel)}
-    if isinstance(fidelity, Varifold):
-        return {
-            "name": "varifold",
-            "kernel": describe(fidelity.kernel),
-            "normals": fidelity.normals,
-            "width": float(fidelity.width),
-        }
-    raise InputError(
-        f"Argument fidelity must be one of geojax.shapes to be saved, but is a "
-        f"{type(fidelity).__name__}."
-    )
-
-
-def _fidelity_from(description: dict[str, Any]) -> AbstractFidelity:
-    options = {key: value for key, value in description.items() if key != "name"}
-    if description["name"] == "landmarks":
-        return Landmarks()
-    if description["name"] == "sinkhorn":
-        return Sinkhorn(**options)
-    family = {"mmd": MMD, "currents": Currents, "varifold": Varifold}[description["name"]]
-    return family(**(options | {"kernel": from_description(options["kernel"])}))
+    return jacobian_determinants(move, points)
 
 
 def _json(number: float | None) -> float | str | None:

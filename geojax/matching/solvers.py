@@ -54,9 +54,15 @@ class Coordinates(eqx.Module):
         if base.shape[0] > _LARGEST_FACTOR:
             return cls(None)
         kernel = problem.metric.kernel(base, base)
-        hessian = kernel + problem.weight * kernel @ problem.fidelity.curvature(base) @ kernel
-        ridge = _RIDGE * jnp.trace(hessian)
+        curvature = problem.fidelity.curvature(base, problem.shares)
         identity = jnp.eye(base.shape[0], dtype=kernel.dtype)
+        shown = kernel
+        if problem.active is not None:  # padding neither sees nor is seen
+            among = problem.active[:, None] & problem.active[None]
+            kernel, shown = jnp.where(among, kernel, identity), jnp.where(among, kernel, 0.0)
+        data = problem.weight * shown @ curvature @ shown
+        hessian = kernel + data
+        ridge = _RIDGE * jnp.trace(shown + data)
         return cls(jnp.linalg.cholesky(hessian + ridge * identity))
 
     def momentum(self, a: Float[Array, "c d"]) -> Float[Array, "c d"]:

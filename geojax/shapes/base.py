@@ -1,7 +1,7 @@
 """The noun fidelity: how far the end of a path is from its target."""
 
 import abc
-from typing import ClassVar
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,18 +10,26 @@ from jaxtyping import Array, Float
 from geojax.kernels import AbstractRadialKernel, Gaussian
 
 
+class Counts(NamedTuple):
+    """How many points and cells source and target have."""
+
+    source: int
+    target: int
+    source_cells: int = 0
+    target_cells: int = 0
+
+
 class AbstractFidelity(eqx.Module):
     """Half a squared distance between shapes, to be weighed against an energy.
 
     Energies are half a squared length, and so is a fidelity, so the two can be added and
     `sqrt(2 fidelity)` reads as a distance.
-
-    Attributes:
-        twice_differentiable: whether second derivatives are exact (Gauss-Newton steps and the
-            implicit derivative of an optimal momentum need them).
     """
 
-    twice_differentiable: ClassVar[bool] = True
+    @property
+    def twice_differentiable(self) -> bool:
+        """Whether second derivatives are exact; that of an optimal momentum needs them."""
+        return True
 
     @abc.abstractmethod
     def cross(self, points: Float[Array, "n d"], target: Float[Array, "m d"]) -> Float[Array, ""]:
@@ -43,12 +51,29 @@ class AbstractFidelity(eqx.Module):
     def check(self, source: Float[Array, "n d"], target: Float[Array, "m d"]) -> None:
         """Raise `InputError` unless the two can be compared."""
 
-    def curvature(self, points: Float[Array, "n d"]) -> Float[Array, "n n"]:
+    @abc.abstractmethod
+    def padded(self, before: tuple[Counts, ...], after: tuple[Counts, ...]) -> "AbstractFidelity":
+        """The same fidelity of shapes whose last points and cells are repeated to larger counts.
+
+        Copies of a point share its weight, and copies of a cell have no size, so the value stays.
+        """
+
+    def counts(self, source: int, target: int) -> tuple["Counts", ...]:
+        """What `padded` is told of shapes of so many points, for each object that is compared."""
+        return (Counts(source, target),)
+
+    def curvature(
+        self, points: Float[Array, "n d"], shares: Float[Array, " n"]
+    ) -> Float[Array, "n n"]:
         """Rough second derivative in the points near a target, the same for each coordinate.
 
         It preconditions searches; results do not depend on it. The default is that of `Landmarks`.
+
+        Args:
+            points: the points that are moved.
+            shares: which part of the whole each stands for; they sum to one.
         """
-        return jnp.eye(points.shape[0], dtype=points.dtype) / points.shape[0]
+        return jnp.diag(shares)
 
     @eqx.filter_jit
     def __call__(

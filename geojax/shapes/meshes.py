@@ -110,6 +110,15 @@ class Curve(AbstractMesh):
         return self.edges
 
 
+def mesh_of(vertices: Float[Array, "n d"], cells: Int[Array, "c k"]) -> Surface | Curve:
+    """The curve or surface of cells that were checked before, at new places of the vertices."""
+    family, name = (Surface, "faces") if cells.shape[1] == 3 else (Curve, "edges")
+    mesh = object.__new__(family)
+    object.__setattr__(mesh, "vertices", vertices)
+    object.__setattr__(mesh, name, cells)
+    return mesh
+
+
 def elements(
     vertices: Float[Array, "n d"], cells: Int[Array, "c k"]
 ) -> tuple[Float[Array, "c d"], Float[Array, "c d"]]:

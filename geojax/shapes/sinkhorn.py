@@ -1,6 +1,6 @@
 """Point clouds without labels, compared by entropic optimal transport (ott-jax)."""
 
-from typing import ClassVar
+import dataclasses
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from ott.solvers.linear import acceleration, sinkhorn
 from geojax._core import checks, compat
 from geojax._core.errors import InputError
 from geojax.shapes.base import AbstractFidelity
+from geojax.shapes.weights import as_weights, check_count, padded_weights, shares
 
 # Entries of the cost matrix up to which it is stored: 16 MB in float32.
 _DENSE_ENTRIES = 2**22
@@ -22,7 +23,7 @@ _LARGEST_ERROR = 1e-3
 
 
 class Sinkhorn(AbstractFidelity):
-    """The Sinkhorn divergence of two clouds of equally weighted points, cost `|x - y|^2 / 2`.
+    """The Sinkhorn divergence of two clouds of points, cost `|x - y|^2 / 2`.
 
     Near half the squared Wasserstein distance for a small blur, near an MMD for a large one.
     Potentials come from ott-jax; the gradient with respect to the points is exact at them
@@ -34,6 +35,8 @@ class Sinkhorn(AbstractFidelity):
             stop; 1e-5 in float32 and 1e-8 in float64 by default.
         max_iterations: bound on them; where the marginals still miss by more than 1e-3, the value
             is withheld (NaN).
+        source_weights, target_weights: how much each point counts, `[n]` and `[m]`, each summing to
+            one; all the same by default. They are positive: leave out what does not count.
 
     Gradient: reverse, first order, in the points and the blur. Second derivatives would ignore how
     the potentials move.
@@ -47,13 +50,13 @@ class Sinkhorn(AbstractFidelity):
     Reference: `[feydy2019interpolating]`.
     """
 
-    twice_differentiable: ClassVar[bool] = False
-
     blur: Float[Array, ""] = eqx.field(
         converter=lambda b: jnp.asarray(checks.positive(b, "blur"), float)
     )
     threshold: float | None = eqx.field(static=True, default=None)
     max_iterations: int = eqx.field(static=True, default=2000)
+    source_weights: Float[Array, " n"] | None = eqx.field(default=None, converter=as_weights)
+    target_weights: Float[Array, " m"] | None = eqx.field(default=None, converter=as_weights)
 
     def __check_init__(self):
         if np.ndim(self.blur):
@@ -63,12 +66,22 @@ class Sinkhorn(AbstractFidelity):
         if self.threshold is not None:
             checks.positive(self.threshold, "threshold")
         checks.count(self.max_iterations, "max_iterations")
+        for weights in (self.source_weights, self.target_weights):
+            if weights is not None and not checks.is_tracer(weights):
+                checks.positive(weights, "weights")
+
+    @property
+    def twice_differentiable(self):
+        return False
 
     def cross(self, points, target):
-        return self._transport(points, target) - 0.5 * self._transport(points, points)
+        source = points, shares(self.source_weights, points)
+        other = target, shares(self.target_weights, target)
+        return self._transport(source, other) - 0.5 * self._transport(source, source)
 
     def target_term(self, target):
-        return -0.5 * self._transport(target, target)
+        cloud = target, shares(self.target_weights, target)
+        return -0.5 * self._transport(cloud, cloud)
 
     def unit(self):
         return jnp.ones(())
@@ -76,7 +89,17 @@ class Sinkhorn(AbstractFidelity):
     def coarser(self, factor):
         return eqx.tree_at(lambda f: f.blur, self, self.blur * factor.astype(self.blur.dtype))
 
+    def padded(self, before, after):
+        ((n, m, *_),), ((size, other, *_),) = before, after
+        return dataclasses.replace(
+            self,
+            source_weights=padded_weights(self.source_weights, n, size),
+            target_weights=padded_weights(self.target_weights, m, other),
+        )
+
     def check(self, source, target):
+        check_count(self.source_weights, source.shape[0], "points of the source")
+        check_count(self.target_weights, target.shape[0], "points of the target")
         if checks.is_tracer(source) or checks.is_tracer(target) or checks.is_tracer(self.blur):
             return
         both = np.concatenate([np.asarray(source), np.asarray(target)])
@@ -89,13 +112,15 @@ class Sinkhorn(AbstractFidelity):
                 f"in {source.dtype}, but is {float(self.blur):.2g}; raise it or work in float64."
             )
 
-    def _transport(self, x, y):
+    def _transport(self, first, second):
         """Entropic transport cost, differentiable in the points at fixed optimal potentials."""
+        (x, a), (y, b) = first, second
+        own = first is second
         epsilon = jnp.square(self.blur).astype(x.dtype)
         # ott solves in jax's default precision, or its loops do not type-check
         wide = jnp.result_type(float)
-        fixed_x, fixed_y, fixed_epsilon = (
-            jax.lax.stop_gradient(a).astype(wide) for a in (x, y, epsilon)
+        fixed_x, fixed_y, fixed_epsilon, fixed_a, fixed_b = (
+            jax.lax.stop_gradient(v).astype(wide) for v in (x, y, epsilon, a, b)
         )
         with compat.standard_promotion():
             geometry = compat.point_cloud(
@@ -107,30 +132,28 @@ class Sinkhorn(AbstractFidelity):
             )
             # averaged parallel updates converge in a few iterations where both clouds are one; else
             # extrapolation from the last few saves two thirds of them (measured)
-            if x is y:
+            if own:
                 faster = {"momentum": acceleration.Momentum(value=0.5)}
             else:
                 faster = {"anderson": acceleration.AndersonAcceleration(memory=5, refresh_every=1)}
             solver = sinkhorn.Sinkhorn(
                 threshold=self._threshold(x.dtype),
                 max_iterations=self.max_iterations,
-                parallel_dual_updates=x is y,
+                parallel_dual_updates=own,
                 **faster,
             )
-            solved = solver(linear_problem.LinearProblem(geometry))
+            solved = solver(linear_problem.LinearProblem(geometry, fixed_a, fixed_b))
             # errors that were not looked at are -1
             errors = jnp.asarray(solved.errors)
             last = jnp.max(jnp.where(errors >= 0, jnp.arange(errors.size), 0))
             reached = errors[last] <= _LARGEST_ERROR
         # ott keeps the weights in its potentials: P = exp((f + g - c) / epsilon)
         f, g = (
-            jax.lax.stop_gradient(potential + fixed_epsilon * np.log(potential.size)).astype(
-                x.dtype
-            )
-            for potential in (solved.f, solved.g)
+            jax.lax.stop_gradient(potential - fixed_epsilon * jnp.log(weights)).astype(x.dtype)
+            for potential, weights in ((solved.f, fixed_a), (solved.g, fixed_b))
         )
         # the dual value; the exponential sums to one at the optimum, and carries the derivative
-        value = jnp.mean(f) + jnp.mean(g) + epsilon * (1.0 - _plan_mass(x, y, f, g, epsilon))
+        value = a @ f + b @ g + epsilon * (1.0 - _plan_mass(x, y, a, b, f, g, epsilon))
         return jnp.where(reached, value, jnp.nan)
 
     def _threshold(self, dtype) -> float:
@@ -153,19 +176,14 @@ class _HalfSquared(costs.SqEuclidean):
         return 0.5 * jnp.sum(jnp.square(x[:, None] - y[None]), axis=-1)
 
 
-def _plan_mass(x, y, f, g, epsilon):
-    """Total mass `mean_ij exp((f_i + g_j - c_ij) / epsilon)` of the plan, block by block."""
-    mean_over_columns = _row_means(x, y, f, g, epsilon)
-    return jnp.mean(mean_over_columns)
-
-
-def _row_means(x, y, f, g, epsilon):
+def _plan_mass(x, y, a, b, f, g, epsilon):
+    """Total mass `sum_ij a_i b_j exp((f_i + g_j - c_ij) / epsilon)` of the plan, row by row."""
     size = max(1, min(x.shape[0], _DENSE_ENTRIES // (4 * y.shape[0])))
 
     @jax.checkpoint
     def row(inputs):
         point, potential = inputs
         cost = 0.5 * jnp.sum(jnp.square(point[None, :] - y), axis=-1)
-        return jnp.mean(jnp.exp((potential + g - cost) / epsilon))
+        return b @ jnp.exp((potential + g - cost) / epsilon)
 
-    return jax.lax.map(row, (x, f), batch_size=size)
+    return a @ jax.lax.map(row, (x, f), batch_size=size)

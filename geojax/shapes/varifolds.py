@@ -1,6 +1,7 @@
 """Curves and surfaces as measures: currents and varifolds, compared by kernels."""
 
 import abc
+import dataclasses
 import warnings
 
 import equinox as eqx
@@ -13,12 +14,23 @@ from geojax._core.errors import InputError
 from geojax.kernels import AbstractRadialKernel, kernel_sum, sums
 from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import squared_distances
-from geojax.shapes.base import AbstractFidelity, as_kernel, coarser_kernel
+from geojax.shapes.base import AbstractFidelity, Counts, as_kernel, coarser_kernel
 from geojax.shapes.meshes import elements, lengths, orientation, same_kind
+from geojax.shapes.weights import as_factors, check_count
 
 _NORMALS = ("binet", "unoriented", "oriented")
 # Cells that a message names.
 _NAMED = 10
+
+
+def measure(
+    vertices: Float[Array, "n d"], cells: Int[Array, "c k"], weights: Float[Array, " c"] | None
+) -> tuple[Float[Array, "c d"], Float[Array, "c d"]]:
+    """Centres of cells and their vectors, as long as their weighted size."""
+    centres, vectors = elements(vertices, cells)
+    if weights is None:
+        return centres, vectors
+    return centres, vectors * weights.astype(vectors.dtype)[:, None]
 
 
 class AbstractMeasure(AbstractFidelity):
@@ -35,9 +47,13 @@ class AbstractMeasure(AbstractFidelity):
         kernel: over which distance places see each other.
         cells: the cells of source and target; None until `between`.
         mass: `sum_ij k(c_i, c_j) a_i a_j` of the target, by which values are judged as large.
+        source_weights, target_weights: factors of the areas or lengths, one for each cell; None for
+            ones. A cell that is not trusted gets a small one.
     """
 
     kernel: eqx.AbstractVar[AbstractRadialKernel]
+    source_weights: eqx.AbstractVar[Float[Array, " s"] | None]
+    target_weights: eqx.AbstractVar[Float[Array, " t"] | None]
     cells: eqx.AbstractVar[tuple[Int[Array, "s k"], Int[Array, "t k"]] | None]
     mass: eqx.AbstractVar[Float[Array, ""] | None]
 
@@ -67,7 +83,10 @@ class AbstractMeasure(AbstractFidelity):
         same_kind(source, target)
         for mesh, name in ((source, "source"), (target, "target")):
             self._check_orientation(mesh.cells, name)
-        centres, areas = target.centres, target.measure[:, None]
+        check_count(self.source_weights, source.cells.shape[0], "cells of the source")
+        check_count(self.target_weights, target.cells.shape[0], "cells of the target")
+        centres, vectors = measure(target.vertices, target.cells, self.target_weights)
+        areas = lengths(vectors)[0][:, None]
         mass = jnp.sum(areas * kernel_sum(self.kernel, centres, centres, areas))
         return eqx.tree_at(
             lambda f: (f.cells, f.mass),
@@ -78,12 +97,13 @@ class AbstractMeasure(AbstractFidelity):
 
     def cross(self, points, target):
         source_cells, target_cells, _ = self._bound()
-        source, other = elements(points, source_cells), elements(target, target_cells)
+        source = measure(points, source_cells, self.source_weights)
+        other = measure(target, target_cells, self.target_weights)
         return 0.5 * self.inner(source, source) - self.inner(source, other)
 
     def target_term(self, target):
         _, cells, _ = self._bound()
-        shape = elements(target, cells)
+        shape = measure(target, cells, self.target_weights)
         return 0.5 * self.inner(shape, shape)
 
     def unit(self):
@@ -92,12 +112,13 @@ class AbstractMeasure(AbstractFidelity):
         scale = self.kernel.finest_scale
         return jnp.square(scale) / mass.astype(scale.dtype)
 
-    def curvature(self, points):
-        # that of as many equal pieces of the target's mass, facing the same way
+    def curvature(self, points, shares):
+        # that of pieces of the target's mass, facing the same way
         _, _, mass = self._bound()
         squared = squared_distances(points, points)
-        seen = jnp.sum(self.kernel.profile(squared))
-        return -2.0 * self.kernel.derivative(squared) * mass.astype(points.dtype) / seen
+        pairs = shares[:, None] * shares[None]
+        seen = jnp.sum(pairs * self.kernel.profile(squared))
+        return -2.0 * pairs * self.kernel.derivative(squared) * mass.astype(points.dtype) / seen
 
     def coarser(self, factor):
         cells, _, mass = self._bound()
@@ -105,6 +126,35 @@ class AbstractMeasure(AbstractFidelity):
         mass = mass * factor.astype(mass.dtype) ** (cells.shape[1] - 1)
         coarse = coarser_kernel(self.kernel, factor)
         return eqx.tree_at(lambda f: (f.kernel, f.mass), self, (coarse, mass))
+
+    def counts(self, source, target):
+        source_cells, target_cells, _ = self._bound()
+        return (Counts(source, target, source_cells.shape[0], target_cells.shape[0]),)
+
+    def padded(self, before, after):
+        (counts,), (sizes,) = before, after
+        *bound, _ = self._bound()
+        grow = (
+            sizes.source_cells - counts.source_cells,
+            sizes.target_cells - counts.target_cells,
+        )
+        # a cell with one vertex only has no size; and what is alike must look alike, so that ones
+        # take the place of None
+        weights = (self.source_weights, self.target_weights)
+        factors = [
+            np.ones(c.shape[0], jnp.result_type(float)) if w is None else np.asarray(w)
+            for w, c in zip(weights, bound, strict=True)
+        ]
+        first, second = (
+            (jnp.asarray(np.pad(np.asarray(c), ((0, k), (0, 0)))), np.pad(w, (0, k)))
+            for c, w, k in zip(bound, factors, grow, strict=True)
+        )
+        return dataclasses.replace(
+            self,
+            cells=(first[0], second[0]),
+            source_weights=first[1],
+            target_weights=second[1],
+        )
 
     def check(self, source, target):
         source_cells, target_cells, _ = self._bound()
@@ -160,6 +210,7 @@ class Currents(AbstractMeasure):
     Args:
         kernel: over which distance places see each other; a `Gaussian` of the given scale if a
             number is passed.
+        source_weights, target_weights: factors of the areas or lengths of cells.
 
     Gradient: forward and reverse, any order, in the vertices and the kernel.
 
@@ -178,6 +229,8 @@ class Currents(AbstractMeasure):
     kernel: AbstractRadialKernel = eqx.field(converter=as_kernel)
     cells: tuple[Int[Array, "s k"], Int[Array, "t k"]] | None = None
     mass: Float[Array, ""] | None = None
+    source_weights: Float[Array, " s"] | None = eqx.field(default=None, converter=as_factors)
+    target_weights: Float[Array, " t"] | None = eqx.field(default=None, converter=as_factors)
 
     @property
     def oriented(self):
@@ -201,6 +254,7 @@ class Varifold(AbstractMeasure):
             number is passed.
         normals: how directions see each other.
         width: how far directions may differ, in radians for small angles.
+        source_weights, target_weights: factors of the areas or lengths of cells.
 
     Gradient: forward and reverse, any order, in the vertices, the kernel and the width.
 
@@ -222,6 +276,8 @@ class Varifold(AbstractMeasure):
     )
     cells: tuple[Int[Array, "s k"], Int[Array, "t k"]] | None = None
     mass: Float[Array, ""] | None = None
+    source_weights: Float[Array, " s"] | None = eqx.field(default=None, converter=as_factors)
+    target_weights: Float[Array, " t"] | None = eqx.field(default=None, converter=as_factors)
 
     def __check_init__(self):
         if self.normals not in _NORMALS:
@@ -239,16 +295,24 @@ class Varifold(AbstractMeasure):
         return self.normals == "oriented"
 
     def inner(self, first, second):
-        x, (a, u) = first[0], lengths(first[1])
+        return lengths(first[1])[0] @ self.density(first, second)
+
+    def density(
+        self,
+        first: tuple[Float[Array, "s d"], Float[Array, "s d"]],
+        second: tuple[Float[Array, "t d"], Float[Array, "t d"]],
+    ) -> Float[Array, " s"]:
+        """How much of the second measure each cell of the first sees."""
+        x, (_, u) = first[0], lengths(first[1])
         if first is second:
-            y, (b, v) = x, (a, u)
+            y, (b, v) = x, lengths(first[1])
         else:
             y, (b, v) = second[0], lengths(second[1])
         if x.shape[0] * y.shape[0] > sums.DENSE_PAIRS:
             other = None if first is second else (y, v)
-            return jnp.sum(a * _tiled(self.kernel, self.width, self.normals, x, u, b, other))
+            return _tiled(self.kernel, self.width, self.normals, x, u, b, other)
         near = self.kernel.profile(squared_distances(x, y))
-        return a @ (near * _facing(self.normals, u @ v.T, self.width.astype(x.dtype)) @ b)
+        return (near * _facing(self.normals, u @ v.T, self.width.astype(x.dtype))) @ b
 
 
 def _facing(normals: str, cosine, width):

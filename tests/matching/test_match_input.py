@@ -124,16 +124,16 @@ def test_doubtful_input_is_warned_of(case, monkeypatch):
         raise Enough
 
     # what follows the checks is not what is tested here
-    monkeypatch.setattr(sys.modules["geojax.matching.match"], "_minimise", stop)
+    monkeypatch.setattr(sys.modules["geojax.matching.match"], "minimise", stop)
     with pytest.warns(UserWarning, match=message), pytest.raises(Enough):
         match(**arguments)
 
 
 def test_good_input_warns_of_nothing(monkeypatch):
-    def stop(minimiser, problem, momentum, rounds, *_):
-        raise AssertionError(rounds)
+    def stop(search, *_):
+        raise AssertionError(search.rounds)
 
-    monkeypatch.setattr(sys.modules["geojax.matching.match"], "_minimise", stop)
+    monkeypatch.setattr(sys.modules["geojax.matching.match"], "minimise", stop)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for source, fidelity, rounds in (
@@ -155,7 +155,7 @@ def test_the_wider_dtype_is_taken(monkeypatch):
         kinds.append((problem.source.dtype, problem.target.dtype, problem.weight.dtype))
         raise InterruptedError
 
-    monkeypatch.setattr(sys.modules["geojax.matching.match"], "_minimise", stop)
+    monkeypatch.setattr(sys.modules["geojax.matching.match"], "minimise", stop)
     for left, right, wide in (
         (np.float32, np.float32, np.float32),
         (np.float32, np.float64, np.float64),
