@@ -1,5 +1,6 @@
 """Curves and surfaces: vertices and the cells (edges or faces) between them."""
 
+import abc
 import warnings
 from typing import NamedTuple
 
@@ -20,9 +21,9 @@ class AbstractMesh(eqx.Module):
     vertices: eqx.AbstractVar[Float[Array, "n d"]]
 
     @property
+    @abc.abstractmethod
     def cells(self) -> Int[Array, "c k"]:
         """The vertices of each cell."""
-        raise NotImplementedError
 
     @property
     def centres(self) -> Float[Array, "c d"]:
