@@ -14,7 +14,7 @@ from geojax.kernels import AbstractRadialKernel, kernel_sum, sums
 from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import squared_distances
 from geojax.shapes.base import AbstractFidelity, as_kernel, coarser_kernel
-from geojax.shapes.meshes import elements, lengths, orientation, same_kind
+from geojax.shapes.meshes import AbstractMesh, elements, lengths, orientation, same_kind
 
 _NORMALS = ("binet", "unoriented", "oriented")
 # Cells that a message names.
@@ -46,13 +46,19 @@ class AbstractMeasure(AbstractFidelity):
     def oriented(self) -> bool:
         """Whether a shape differs from the same shape turned over."""
 
+    def atoms(
+        self, points: Float[Array, "n d"], cells: Int[Array, "c k"]
+    ) -> tuple[Float[Array, "..."], ...]:
+        """Where a shape weighs and by which vectors: by default centres and vectors of cells."""
+        return elements(points, cells)
+
     @abc.abstractmethod
     def inner(
         self,
-        first: tuple[Float[Array, "s d"], Float[Array, "s d"]],
-        second: tuple[Float[Array, "t d"], Float[Array, "t d"]],
+        first: tuple[Float[Array, "..."], ...],
+        second: tuple[Float[Array, "..."], ...],
     ) -> Float[Array, ""]:
-        """The inner product of two measures, each given by centres and vectors of its cells."""
+        """The inner product of two measures, each given by its `atoms`."""
 
     def between(self, source, target) -> "AbstractMeasure":
         """The fidelity of these two shapes, as a function of their vertices.
@@ -66,9 +72,10 @@ class AbstractMeasure(AbstractFidelity):
         """
         same_kind(source, target)
         for mesh, name in ((source, "source"), (target, "target")):
-            self._check_orientation(mesh.cells, name)
-        centres, areas = target.centres, target.measure[:, None]
-        mass = jnp.sum(areas * kernel_sum(self.kernel, centres, centres, areas))
+            self.check_shape(mesh, name)
+        places, vectors = self.atoms(target.vertices, target.cells)[:2]
+        sizes = lengths(vectors)[0][:, None]
+        mass = jnp.sum(sizes * kernel_sum(self.kernel, places, places, sizes))
         return eqx.tree_at(
             lambda f: (f.cells, f.mass),
             self,
@@ -78,12 +85,12 @@ class AbstractMeasure(AbstractFidelity):
 
     def cross(self, points, target):
         source_cells, target_cells, _ = self._bound()
-        source, other = elements(points, source_cells), elements(target, target_cells)
+        source, other = self.atoms(points, source_cells), self.atoms(target, target_cells)
         return 0.5 * self.inner(source, source) - self.inner(source, other)
 
     def target_term(self, target):
         _, cells, _ = self._bound()
-        shape = elements(target, cells)
+        shape = self.atoms(target, cells)
         return 0.5 * self.inner(shape, shape)
 
     def unit(self):
@@ -127,7 +134,9 @@ class AbstractMeasure(AbstractFidelity):
             )
         return *self.cells, self.mass
 
-    def _check_orientation(self, cells, name: str) -> None:
+    def check_shape(self, mesh: AbstractMesh, name: str) -> None:
+        """Raise, or warn, where the cells of a shape do not fit together."""
+        cells = mesh.cells
         if checks.is_tracer(cells):
             return
         found = orientation(np.asarray(cells))
