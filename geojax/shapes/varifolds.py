@@ -14,11 +14,9 @@ from geojax.kernels import AbstractRadialKernel, kernel_sum, sums
 from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import squared_distances
 from geojax.shapes.base import AbstractFidelity, as_kernel, coarser_kernel
-from geojax.shapes.meshes import AbstractMesh, elements, lengths, orientation, same_kind
+from geojax.shapes.meshes import AbstractMesh, elements, lengths, misfit, same_kind
 
 _NORMALS = ("binet", "unoriented", "oriented")
-# Cells that a message names.
-_NAMED = 10
 
 
 class AbstractMeasure(AbstractFidelity):
@@ -139,25 +137,12 @@ class AbstractMeasure(AbstractFidelity):
         cells = mesh.cells
         if checks.is_tracer(cells):
             return
-        found = orientation(np.asarray(cells))
-        if found.crowded:
-            what = "edges" if cells.shape[1] == 3 else "vertices"
-            self._complain(
-                f"Argument {name} is no manifold: {_first(found.crowded)} ({what}) belong to more "
-                "than two cells; remove the surplus"
-            )
-        elif not found.orientable:
-            self._complain(f"Argument {name} cannot be oriented: it has one side only")
-        elif found.flips:
-            self._complain(
-                f"Argument {name} is not oriented consistently: flip its cells "
-                f"{_first(found.flips)}"
-            )
-
-    def _complain(self, text: str) -> None:
-        if self.oriented:
-            raise InputError(f"{text}, or take an unoriented varifold.")
-        warnings.warn(f"{text}; a {type(self).__name__} does not mind.", stacklevel=5)
+        problem = misfit(np.asarray(cells))
+        if problem and self.oriented:
+            raise InputError(f"Argument {name} {problem}, or take an unoriented varifold.")
+        if problem:
+            text = f"Argument {name} {problem}; a {type(self).__name__} does not mind."
+            warnings.warn(text, stacklevel=4)
 
 
 class Currents(AbstractMeasure):
@@ -283,9 +268,3 @@ def _tiled(kernel, width, normals, x, u, b, other):
     return pair_sums(
         weights, [(0, 0)], [x], None if y is None else [y], *vectors, [b[None]], theta
     )[0][0]
-
-
-def _first(values: list) -> str:
-    """The first few of a list."""
-    more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
-    return f"{values[:_NAMED]}{more}"
