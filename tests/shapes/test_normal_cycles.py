@@ -160,6 +160,13 @@ class TestLaws:
         np.testing.assert_allclose(distance(fidelity, *moved), expected, rtol=1e-12)
         assert abs(distance(fidelity, moved[0], SPACE) / expected - 1) > 1e-2
 
+    def test_scaled(self):
+        """Corners have no length: with the kernel scaled along, nothing changes."""
+        larger = [Curve(3.0 * c.vertices, c.edges) for c in (STAR, SPACE)]
+        expected = distance(NormalCycles(0.7), STAR, SPACE)
+        np.testing.assert_allclose(distance(NormalCycles(2.1), *larger), expected, rtol=1e-12)
+        assert abs(distance(NormalCycles(0.7), *larger) / expected - 1) > 1e-2
+
     def test_divided_edges(self):
         """Where a straight edge is divided is of no account, to round-off; a bend is."""
 

@@ -113,6 +113,17 @@ class TestLaws:
         np.testing.assert_allclose(distance(fidelity, *moved), expected, rtol=1e-10)
         assert abs(float(distance(fidelity, moved[0], target) / expected) - 1) > 1e-2
 
+    def test_scaled(self, pair):
+        """L15: with the kernel, squared norms go as lengths or areas squared."""
+        source, target = pair
+        larger = [type(shape)(3.0 * shape.vertices, shape.cells) for shape in pair]
+        dimension = source.cells.shape[1] - 1
+        for family in (Currents, Varifold):
+            expected = 3.0**dimension * distance(family(0.6), source, target)
+            np.testing.assert_allclose(distance(family(1.8), *larger), expected, rtol=1e-12)
+            # negative control: the scale of the kernel is one of the lengths
+            assert abs(float(distance(family(0.6), *larger) / expected) - 1) > 1e-2
+
     def test_turned_over(self, fidelity, pair):
         source, _ = pair
         if not fidelity.oriented:
