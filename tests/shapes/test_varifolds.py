@@ -62,6 +62,9 @@ class TestSphere:
         expected = (4 * np.pi) ** 2 * 0.16 * (1 - np.exp(-4 / 0.64))
         np.testing.assert_allclose(expected, 25.21741205, rtol=1e-9)
         self.check(lambda s: float(Currents(SCALE).between(s, s).mass), expected)
+        # negative control: a slip in the scale of the kernel
+        with pytest.raises(AssertionError):
+            self.check(lambda s: float(Currents(1.01 * SCALE).between(s, s).mass), expected)
 
     def test_currents(self):
         c = 2 / 0.64
