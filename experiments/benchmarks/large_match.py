@@ -8,13 +8,12 @@ take 400 MB in float32; none is ever stored.
 
 import argparse
 import json
-import resource
 import sys
-import threading
 import time
 
 import jax
 import numpy as np
+from paired import Peak
 
 from geojax.flows import RESULTS
 from geojax.kernels import Gaussian
@@ -30,24 +29,6 @@ def outline(rng, count, width, height, phase):
     return (points + 0.01 * rng.normal(size=points.shape)).astype(np.float32)
 
 
-def resident() -> float:
-    """Memory in use, MB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
-
-
-class Peak(threading.Thread):
-    """The largest memory in use while it runs."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.value, self.stopped = 0.0, threading.Event()
-
-    def run(self):
-        while not self.stopped.wait(0.02):
-            self.value = max(self.value, resident())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=10_000)
@@ -61,31 +42,28 @@ def main() -> None:
     source = outline(rng, options.points, 1.0, 1.0, 0.0)
     target = outline(rng, options.points, 1.5, 0.8, 1.0) + np.float32([0.5, 0.3])
     jax.block_until_ready(jax.numpy.zeros(1) + 1)
-    before = resident()
-    peak = Peak()
-    peak.start()
     start = time.perf_counter()
 
     def progress(iteration, objective, gradient):
         seconds = time.perf_counter() - start
         print(f"{seconds:6.0f} s  {iteration:3} {objective:.5f} {gradient:.1e}", file=sys.stderr)
 
-    found = match(
-        source,
-        target,
-        metric=Gaussian(0.5),
-        fidelity=MMD(0.2),
-        control_points=options.control_points,
-        num_steps=options.num_steps,
-        tolerance=options.tolerance,
-        max_iterations=options.max_iterations,
-        quality=False,
-        progress=progress,
-        throw=False,
-    )
-    jax.block_until_ready(found.momentum)
+    with Peak() as peak:
+        found = match(
+            source,
+            target,
+            metric=Gaussian(0.5),
+            fidelity=MMD(0.2),
+            control_points=options.control_points,
+            num_steps=options.num_steps,
+            tolerance=options.tolerance,
+            max_iterations=options.max_iterations,
+            quality=False,
+            progress=progress,
+            throw=False,
+        )
+        jax.block_until_ready(found.momentum)
     seconds = time.perf_counter() - start
-    peak.stopped.set()
     fidelity = MMD(0.2)
     print(
         json.dumps(
@@ -94,7 +72,7 @@ def main() -> None:
                 "control points": options.control_points or options.points,
                 "device": jax.devices()[0].device_kind,
                 "seconds": round(seconds, 1),
-                "peak MB above the inputs": round(peak.value - before),
+                "peak MB above the inputs": round(peak.value),
                 "MB of one matrix over pairs": round(4 * options.points**2 / 1e6),
                 "iterations": int(found.num_iterations),
                 "gradient": float(found.gradient_norm),

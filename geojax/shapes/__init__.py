@@ -5,6 +5,7 @@ from geojax.shapes.combined import Combined as Combined
 from geojax.shapes.landmarks import Landmarks as Landmarks
 from geojax.shapes.meshes import Curve as Curve, Surface as Surface
 from geojax.shapes.mmd import MMD as MMD
+from geojax.shapes.normal_cycles import NormalCycles as NormalCycles
 from geojax.shapes.partial import PartialVarifold as PartialVarifold
 from geojax.shapes.sinkhorn import Sinkhorn as Sinkhorn
 from geojax.shapes.varifolds import Currents as Currents, Varifold as Varifold

@@ -1,5 +1,6 @@
 """Curves and surfaces: vertices and the cells (edges or faces) between them."""
 
+import abc
 import warnings
 from typing import NamedTuple
 
@@ -13,6 +14,10 @@ from scipy.sparse.csgraph import connected_components
 from geojax._core import checks
 from geojax._core.errors import InputError
 
+# Cells or vertices, and loops of them, that a message names.
+_NAMED = 10
+_LOOPS = 3
+
 
 class AbstractMesh(eqx.Module):
     """Vertices and the cells between them: what curves and surfaces share."""
@@ -20,9 +25,9 @@ class AbstractMesh(eqx.Module):
     vertices: eqx.AbstractVar[Float[Array, "n d"]]
 
     @property
+    @abc.abstractmethod
     def cells(self) -> Int[Array, "c k"]:
         """The vertices of each cell."""
-        raise NotImplementedError
 
     @property
     def centres(self) -> Float[Array, "c d"]:
@@ -75,6 +80,49 @@ class Surface(AbstractMesh):
     @property
     def cells(self):
         return self.faces
+
+    @property
+    def boundary(self) -> list[list[int]]:
+        """The loops of vertices at which the surface ends, as its faces run through them.
+
+        Not under `jit`, where faces are not known.
+        """
+        return _loops(np.asarray(self.faces))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the surface ends nowhere."""
+        return not self.boundary
+
+    @property
+    def volume(self) -> Float[Array, ""]:
+        """The volume that a closed surface holds; negative if its normals point inwards.
+
+        Under `jit` a surface is taken to be closed.
+
+        Raises:
+            InputError: an open surface, with its boundary; faces that disagree on their
+                orientation, with a list of those to flip.
+
+        Gradient: forward and reverse, any order.
+        """
+        if not checks.is_tracer(self.faces):
+            loops = self.boundary
+            if loops:
+                shown = "; ".join(first_few(loop) for loop in loops[:_LOOPS])
+                more = f"; and {len(loops) - _LOOPS} more" if len(loops) > _LOOPS else ""
+                raise InputError(
+                    "The volume needs a closed surface, but this one ends at "
+                    f"{len(loops)} loop{'s' if len(loops) > 1 else ''} of vertices: "
+                    f"{shown}{more}; close them with faces."
+                )
+            problem = misfit(np.asarray(self.faces))
+            if problem:
+                raise InputError(f"The volume needs an oriented surface, but this one {problem}.")
+        # about a centre, so that far from the origin no digits are lost
+        about = self.vertices - jnp.mean(self.vertices, axis=0, keepdims=True)
+        centres, normals = elements(about, self.faces)
+        return jnp.sum(centres * normals) / 3.0
 
 
 class Curve(AbstractMesh):
@@ -182,8 +230,8 @@ def _check_indices(cells: np.ndarray, count: int, name: str) -> None:
     if len(repeated):
         raise InputError(
             f"Argument {name}s: {name} {repeated[0]} has the vertices "
-            f"{cells[repeated[0]].tolist()}, of which two are the same ({len(repeated)} such "
-            f"{name}s); remove it."
+            f"{cells[repeated[0]].tolist()}, of which two are the same (such {name}s: "
+            f"{first_few(repeated.tolist())}); remove them."
         )
     missed = count - len(np.unique(cells))
     if missed:
@@ -209,7 +257,8 @@ def _check_sizes(vertices: np.ndarray, cells: np.ndarray, name: str) -> None:
         what = "length" if cells.shape[1] == 2 else "area"
         raise InputError(
             f"Argument {name}s: {name} {row} with the vertices {cells[row].tolist()} has no {what} "
-            f"({int(np.sum(small))} such {name}s); merge its vertices."
+            f"(such {name}s: {first_few(np.flatnonzero(small).tolist())}); remove them or merge "
+            "their vertices."
         )
 
 
@@ -257,6 +306,58 @@ def orientation(cells: Int[np.ndarray, "c k"]) -> Orientation:
         flips=np.flatnonzero(flips).tolist(),
         orientable=not np.any(kept == turned),
     )
+
+
+def misfit(cells: Int[np.ndarray, "c k"]) -> str | None:
+    """What keeps cells from being an oriented manifold, and how to mend it; None if nothing."""
+    found = orientation(cells)
+    if found.crowded:
+        what = "edges" if cells.shape[1] == 3 else "vertices"
+        return (
+            f"is no manifold: {first_few(found.crowded)} ({what}) belong to more than two cells; "
+            "remove the surplus"
+        )
+    if not found.orientable:
+        return "cannot be oriented: it has one side only"
+    if found.flips:
+        return f"is not oriented consistently: flip its cells {first_few(found.flips)}"
+    return None
+
+
+def _loops(faces: np.ndarray) -> list[list[int]]:
+    """The edges of one face only, joined to loops."""
+    ends = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    _, where, shared = np.unique(
+        np.sort(ends, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    lone = ends[shared[where.reshape(-1)] == 1].tolist()
+    onward: dict[int, list[int]] = {}
+    for a, b in lone:
+        onward.setdefault(a, []).append(b)
+    loops = []
+    for start, _ in lone:
+        # loops may touch: where a walk meets itself, a loop is complete
+        walk, place = [start], {start: 0}
+        while onward.get(walk[-1]):
+            after = onward[walk[-1]].pop()
+            if after in place:
+                loop = walk[place[after] :]
+                loops.append(loop)
+                walk = walk[: place[after] + 1]
+                for vertex in loop[1:]:
+                    del place[vertex]
+            else:
+                place[after] = len(walk)
+                walk.append(after)
+        if len(walk) > 1:  # faces that disagree leave pieces that do not close
+            loops.append(walk)
+    return loops
+
+
+def first_few(values: list) -> str:
+    """The first few of a list, for a message."""
+    more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
+    return f"{values[:_NAMED]}{more}"
 
 
 def same_kind(source, target) -> None:

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from geojax.shapes.varifolds import Varifold, lengths, measure
+from geojax.shapes.varifolds import Varifold, lengths
 
 
 class PartialVarifold(Varifold):
@@ -37,8 +37,8 @@ class PartialVarifold(Varifold):
 
     def cross(self, points, target):
         source_cells, target_cells, _ = self._bound()
-        source = measure(points, source_cells, self.source_weights)
-        other = measure(target, target_cells, self.target_weights)
+        source = self.atoms(points, source_cells, self.source_weights)
+        other = self.atoms(target, target_cells, self.target_weights)
         areas, mass = lengths(source[1])[0], lengths(other[1])[0]
         usual = mass @ self.density(other, other) / jnp.sum(mass)
         uncovered = jnp.maximum(self.density(source, source) - self.density(source, other), 0.0)

@@ -15,15 +15,13 @@ from geojax.kernels import AbstractRadialKernel, kernel_sum, sums
 from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import squared_distances
 from geojax.shapes.base import AbstractFidelity, Counts, as_kernel, coarser_kernel
-from geojax.shapes.meshes import elements, lengths, orientation, same_kind
+from geojax.shapes.meshes import AbstractMesh, elements, lengths, misfit, same_kind
 from geojax.shapes.weights import as_factors, check_count
 
 _NORMALS = ("binet", "unoriented", "oriented")
-# Cells that a message names.
-_NAMED = 10
 
 
-def measure(
+def weighted_elements(
     vertices: Float[Array, "n d"], cells: Int[Array, "c k"], weights: Float[Array, " c"] | None
 ) -> tuple[Float[Array, "c d"], Float[Array, "c d"]]:
     """Centres of cells and their vectors, as long as their weighted size."""
@@ -62,13 +60,22 @@ class AbstractMeasure(AbstractFidelity):
     def oriented(self) -> bool:
         """Whether a shape differs from the same shape turned over."""
 
+    def atoms(
+        self,
+        points: Float[Array, "n d"],
+        cells: Int[Array, "c k"],
+        weights: Float[Array, " c"] | None,
+    ) -> tuple[Float[Array, "..."], ...]:
+        """Where a shape weighs and by which vectors: by default centres and vectors of cells."""
+        return weighted_elements(points, cells, weights)
+
     @abc.abstractmethod
     def inner(
         self,
-        first: tuple[Float[Array, "s d"], Float[Array, "s d"]],
-        second: tuple[Float[Array, "t d"], Float[Array, "t d"]],
+        first: tuple[Float[Array, "..."], ...],
+        second: tuple[Float[Array, "..."], ...],
     ) -> Float[Array, ""]:
-        """The inner product of two measures, each given by centres and vectors of its cells."""
+        """The inner product of two measures, each given by its `atoms`."""
 
     def between(self, source, target) -> "AbstractMeasure":
         """The fidelity of these two shapes, as a function of their vertices.
@@ -82,12 +89,12 @@ class AbstractMeasure(AbstractFidelity):
         """
         same_kind(source, target)
         for mesh, name in ((source, "source"), (target, "target")):
-            self._check_orientation(mesh.cells, name)
+            self.check_shape(mesh, name)
         check_count(self.source_weights, source.cells.shape[0], "cells of the source")
         check_count(self.target_weights, target.cells.shape[0], "cells of the target")
-        centres, vectors = measure(target.vertices, target.cells, self.target_weights)
-        areas = lengths(vectors)[0][:, None]
-        mass = jnp.sum(areas * kernel_sum(self.kernel, centres, centres, areas))
+        places, vectors = self.atoms(target.vertices, target.cells, self.target_weights)[:2]
+        sizes = lengths(vectors)[0][:, None]
+        mass = jnp.sum(sizes * kernel_sum(self.kernel, places, places, sizes))
         return eqx.tree_at(
             lambda f: (f.cells, f.mass),
             self,
@@ -97,13 +104,13 @@ class AbstractMeasure(AbstractFidelity):
 
     def cross(self, points, target):
         source_cells, target_cells, _ = self._bound()
-        source = measure(points, source_cells, self.source_weights)
-        other = measure(target, target_cells, self.target_weights)
+        source = self.atoms(points, source_cells, self.source_weights)
+        other = self.atoms(target, target_cells, self.target_weights)
         return 0.5 * self.inner(source, source) - self.inner(source, other)
 
     def target_term(self, target):
         _, cells, _ = self._bound()
-        shape = measure(target, cells, self.target_weights)
+        shape = self.atoms(target, cells, self.target_weights)
         return 0.5 * self.inner(shape, shape)
 
     def unit(self):
@@ -177,28 +184,17 @@ class AbstractMeasure(AbstractFidelity):
             )
         return *self.cells, self.mass
 
-    def _check_orientation(self, cells, name: str) -> None:
+    def check_shape(self, mesh: AbstractMesh, name: str) -> None:
+        """Raise, or warn, where the cells of a shape do not fit together."""
+        cells = mesh.cells
         if checks.is_tracer(cells):
             return
-        found = orientation(np.asarray(cells))
-        if found.crowded:
-            what = "edges" if cells.shape[1] == 3 else "vertices"
-            self._complain(
-                f"Argument {name} is no manifold: {_first(found.crowded)} ({what}) belong to more "
-                "than two cells; remove the surplus"
-            )
-        elif not found.orientable:
-            self._complain(f"Argument {name} cannot be oriented: it has one side only")
-        elif found.flips:
-            self._complain(
-                f"Argument {name} is not oriented consistently: flip its cells "
-                f"{_first(found.flips)}"
-            )
-
-    def _complain(self, text: str) -> None:
-        if self.oriented:
-            raise InputError(f"{text}, or take an unoriented varifold.")
-        warnings.warn(f"{text}; a {type(self).__name__} does not mind.", stacklevel=5)
+        problem = misfit(np.asarray(cells))
+        if problem and self.oriented:
+            raise InputError(f"Argument {name} {problem}, or take an unoriented varifold.")
+        if problem:
+            text = f"Argument {name} {problem}; a {type(self).__name__} does not mind."
+            warnings.warn(text, stacklevel=4)
 
 
 class Currents(AbstractMeasure):
@@ -338,9 +334,3 @@ def _tiled(kernel, width, normals, x, u, b, other):
     return pair_sums(
         weights, [(0, 0)], [x], None if y is None else [y], *vectors, [b[None]], theta
     )[0][0]
-
-
-def _first(values: list) -> str:
-    """The first few of a list."""
-    more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
-    return f"{values[:_NAMED]}{more}"

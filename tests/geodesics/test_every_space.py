@@ -212,6 +212,25 @@ class TestNegativeControls:
         seen = {law for law, error in errors.items() if largest(error) > 1e-2}
         assert seen == {"sharp of flat", "flat of sharp", "energy of the velocity"}
 
+    def test_a_variation_of_less_is_another_jacobi_field(self):
+        """L19: the start must move along."""
+        geometry = space("gaussian-2d")
+        where = geometry.metric, geometry.action, geometry.state, geometry.covector(1, 1.0)
+        variation = geometry.covector(2, 1.0)
+        _, whole = jacobi_field(
+            *where, variation, state_variation=geometry.covector(3, 1.0), **geometry.options
+        )
+        _, part = jacobi_field(*where, variation, **geometry.options)
+        assert relative_error(part, whole) > 0.1
+
+    def test_momenta_that_stay_are_not_parallel(self):
+        """L22: their angles and norms change along the way."""
+        geometry = space("gaussian-2d")
+        path, _ = shot(geometry)
+        momenta = jnp.stack([geometry.covector(k, 1.0) for k in (1, 2, 3)])
+        grams = jax.vmap(lambda q: _gram(geometry.metric, geometry.action, q, momenta))(path.states)
+        assert largest(grams - grams[:1]) > 1e-2 * largest(grams)
+
     def test_another_metric_has_other_geodesics(self):
         geometry = space("su4-penalty")
         path, _ = shot(geometry)

@@ -54,6 +54,14 @@ class TestLandmarks:
             # control: the first guess is not the answer
             chord = momentum_of(METRIC, Points(), path.start, path.end - path.start)
             assert relative_error(chord, found.momentum) > 1e-2
+            # and the momentum turns on the way; a detour is longer
+            assert relative_error(back.momentum, -found.momentum) > 1e-2
+            astray = middle.at[0].add(0.1)
+            there, on = (
+                log(METRIC, Points(), a, b, num_steps=40)
+                for a, b in ((path.start, astray), (astray, path.end))
+            )
+            assert float(there.distance + on.distance - found.distance) > 1e-4
 
     @pytest.mark.slow
     def test_gradient_is_exact(self):

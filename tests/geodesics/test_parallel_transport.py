@@ -32,6 +32,24 @@ def pole_ladder(metric, action, state, momentum, carried, rungs, **options):
     return jax.lax.fori_loop(0, jnp.asarray(rungs, int), step, (state, momentum, carried))[2]
 
 
+def schild_ladder(metric, action, state, momentum, carried, rungs, **options):
+    """Transport by a ladder of geodesic parallelograms: their diagonals meet in the middle."""
+    options = {**options, "throw": False}
+
+    def step(_, carry):
+        q, p, w = carry
+        rail = shoot(metric, action, q, p / rungs, **options, save="end")
+        corner = shoot(metric, action, q, w / rungs, **options, save="end").end
+        across = log(metric, action, corner, rail.end, **options).momentum
+        middle = shoot(metric, action, corner, across / 2, **options, save="end").end
+        along = log(metric, action, q, middle, **options).momentum
+        opposite = shoot(metric, action, q, 2 * along, **options, save="end").end
+        up = log(metric, action, rail.end, opposite, **options).momentum
+        return rail.end, rungs * rail.costates[-1], rungs * up
+
+    return jax.lax.fori_loop(0, jnp.asarray(rungs, int), step, (state, momentum, carried))[2]
+
+
 def fanning(metric, action, state, momentum, carried, steps, **options):
     """Transport by Jacobi fields: one short one for each step [louis2018fanning]."""
     options = {**options, "save": "end", "throw": False}
@@ -66,6 +84,9 @@ class TestLandmarks:
         fan = jax.jit(lambda n: fanning(*where, n, num_steps=4))
         pole = [largest(ladder(float(n)) - rows[-1]) for n in (2, 4, 8)]
         assert abs(observed_order((2, 4, 8), pole, floor=1e-9) - 2) < 0.3, pole
+        schild = jax.jit(lambda n: schild_ladder(*where, n, num_steps=6))
+        sides = [largest(schild(float(n)) - rows[-1]) for n in (4, 8, 16)]
+        assert abs(observed_order((4, 8, 16), sides, floor=1e-9) - 1) < 0.3, sides
         fans = [largest(fan(float(n)) - rows[-1]) for n in (8, 16, 32)]
         assert abs(observed_order((8, 16, 32), fans, floor=1e-9) - 1) < 0.3, fans
         # control: carrying nothing along is no transport

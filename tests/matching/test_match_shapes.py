@@ -40,6 +40,34 @@ def test_a_circle_becomes_an_ellipse(fidelity, tmp_path):
     assert again.problem.fidelity.distance(*points) == before
 
 
+def test_turned_and_renumbered():
+    """L14: the energy stays, momenta turn along, whatever the numbers of vertices and edges are."""
+    options = dict(
+        metric=METRIC,
+        fidelity=Varifold(0.5),
+        weight=20.0,
+        multiscale=0,
+        tolerance=1e-9,
+        max_iterations=500,
+        quality=False,
+    )
+    shapes = Curve(*outline(12, 1.0, 1.0)), Curve(*outline(17, 1.2, 0.9, 0.1))
+    turn, rng = np.array([[0.6, 0.8], [-0.8, 0.6]]), np.random.default_rng(0)
+
+    def moved(shape, order):
+        edges = np.argsort(order)[rng.permutation(np.asarray(shape.edges))]
+        return Curve(np.asarray(shape.vertices)[order] @ turn + [5.0, -2.0], edges[:, ::-1])
+
+    found = match(*shapes, **options)
+    orders = [rng.permutation(shape.vertices.shape[0]) for shape in shapes]
+    again = match(*map(moved, shapes, orders), **options)
+    np.testing.assert_allclose(again.energy, found.energy, rtol=1e-9)
+    np.testing.assert_allclose(again.momentum, found.momentum[orders[0]] @ turn, atol=1e-8)
+    # negative control: a stretch is no rigid motion
+    stretched = [Curve(shape.vertices * jnp.array([[1.1, 1.0]]), shape.edges) for shape in shapes]
+    assert abs(match(*stretched, **options).energy / found.energy - 1) > 1e-2
+
+
 def test_surfaces_of_other_samplings_on_control_points():
     sphere, fine = Surface(*icosphere(2)), icosphere(1)
     target = Surface(fine[0] * np.array([[1.2, 1.0, 0.8]]), fine[1])

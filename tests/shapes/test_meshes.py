@@ -68,8 +68,14 @@ BAD = {
     "range": ((SQUARE, changed(1, 2, 9)), "face 1 refers to vertex 9 of 4"),
     "negative": ((SQUARE, changed(1, 0, -1)), "face 1 refers to vertex -1 of 4"),
     "from one": ((SQUARE, FACES + 1), "count from 1, so subtract 1"),
-    "repeated": ((SQUARE, changed(1, 2, 2)), r"face 1 has the vertices \[0, 2, 2\]"),
-    "no area": ((SQUARE * np.array([[1.0, 0.0, 0.0]]), FACES), r"face 0 .* has no area"),
+    "repeated": (
+        (SQUARE, changed(1, 2, 2)),
+        r"face 1 has the vertices \[0, 2, 2\].* \(such faces: \[1\]\); remove them",
+    ),
+    "no area": (
+        (SQUARE * np.array([[1.0, 0.0, 0.0]]), FACES),
+        r"face 0 .* has no area \(such faces: \[0, 1\]\); remove them or merge",
+    ),
     "thin": ((SQUARE * np.array([[1.0, 1e-17, 0.0]]) + 1.0, FACES), "has no area"),
     "floats": ((SQUARE, FACES.astype(float)), "must hold integers"),
     "quads": ((SQUARE, [[0, 1, 2, 3]]), "split each face into triangles"),
@@ -99,6 +105,56 @@ def test_curves_refused():
 def test_unreferenced_vertices_are_counted():
     with pytest.warns(UserWarning, match="1 of 4 vertices belong to no face"):
         Surface(SQUARE, FACES[:1])
+
+
+class TestBoundary:
+    SPHERE = Surface(*icosphere(2))
+
+    def without(self, *faces):
+        return Surface(self.SPHERE.vertices, np.delete(self.SPHERE.faces, faces, axis=0))
+
+    def test_loops(self):
+        assert self.SPHERE.closed
+        assert self.SPHERE.boundary == []
+        square = Surface(SQUARE, FACES)
+        assert not square.closed
+        assert square.boundary == [[0, 1, 2, 3]]
+        assert Surface(SQUARE, FACES[:, ::-1]).boundary[0] in ([2, 1, 0, 3], [1, 0, 3, 2])
+        # two holes, each one face, run through as the faces around them do
+        loops = self.without(5, 200).boundary
+        holes = [np.asarray(self.SPHERE.faces)[k].tolist() for k in (5, 200)]
+        assert sorted(map(sorted, loops)) == sorted(map(sorted, holes))
+
+    def test_loops_that_touch(self):
+        points = np.random.default_rng(0).normal(size=(5, 3))
+        bow = Surface(points, [[0, 1, 2], [0, 3, 4]])
+        assert sorted(map(sorted, bow.boundary)) == [[0, 1, 2], [0, 3, 4]]
+
+    def test_volume(self):
+        side = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 4.0]])
+        faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+        np.testing.assert_allclose(Surface(side + 7.0, faces).volume, 4.0, rtol=1e-14)
+        np.testing.assert_allclose(Surface(side, faces[:, ::-1]).volume, -4.0, rtol=1e-14)
+        levels = [1, 2, 3]
+        errors = [abs(float(Surface(*icosphere(k)).volume) - 4 * np.pi / 3) for k in levels]
+        assert observed_order([2**k for k in levels], errors, floor=1e-9) > 1.9
+        # its derivative is the area, along the normals
+        volume = jax.jit(lambda v, f: Surface(v, f).volume)
+        gradient = jax.grad(volume)(jnp.asarray(side), jnp.asarray(faces))
+        np.testing.assert_allclose(gradient[1], [2.0, 0.0, 0.0], atol=1e-14)
+
+    def test_open_where_closed_is_needed(self):
+        square = Surface(SQUARE, FACES)
+        with pytest.raises(InputError, match=r"at 1 loop of vertices: \[0, 1, 2, 3\]; close"):
+            _ = square.volume
+        with pytest.raises(InputError, match=r"5 loops .*; and 2 more; close them"):
+            _ = self.without(0, 50, 100, 150, 200).volume
+        faces = np.asarray(self.SPHERE.faces).copy()
+        faces[[3, 90]] = faces[[3, 90]][:, ::-1]
+        mixed = Surface(self.SPHERE.vertices, faces)
+        assert mixed.closed
+        with pytest.raises(InputError, match=r"needs an oriented .* flip its cells \[3, 90\]"):
+            _ = mixed.volume
 
 
 class TestOrientation:

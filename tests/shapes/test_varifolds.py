@@ -1,16 +1,14 @@
-"""Currents and varifolds: closed forms on the sphere, laws, derivatives, and other software."""
-
-import json
+"""Currents and varifolds: closed forms on the sphere, laws and derivatives."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from systems.meshes import data, icosphere, outline
+from systems.meshes import icosphere, outline
 from systems.numerics import central_difference, observed_order, relative_error
 
 from geojax._core.errors import InputError
-from geojax.kernels import Gaussian, Matern52, Sum, hamiltonian_field, sums
+from geojax.kernels import Gaussian, Matern52, Sum, sums
 from geojax.shapes import Currents, Curve, Surface, Varifold
 from geojax.shapes.meshes import elements
 
@@ -64,6 +62,9 @@ class TestSphere:
         expected = (4 * np.pi) ** 2 * 0.16 * (1 - np.exp(-4 / 0.64))
         np.testing.assert_allclose(expected, 25.21741205, rtol=1e-9)
         self.check(lambda s: float(Currents(SCALE).between(s, s).mass), expected)
+        # negative control: a slip in the scale of the kernel
+        with pytest.raises(AssertionError):
+            self.check(lambda s: float(Currents(1.01 * SCALE).between(s, s).mass), expected)
 
     def test_currents(self):
         c = 2 / 0.64
@@ -114,6 +115,17 @@ class TestLaws:
         expected = distance(fidelity, source, target)
         np.testing.assert_allclose(distance(fidelity, *moved), expected, rtol=1e-10)
         assert abs(float(distance(fidelity, moved[0], target) / expected) - 1) > 1e-2
+
+    def test_scaled(self, pair):
+        """L15: with the kernel, squared norms go as lengths or areas squared."""
+        source, target = pair
+        larger = [type(shape)(3.0 * shape.vertices, shape.cells) for shape in pair]
+        dimension = source.cells.shape[1] - 1
+        for family in (Currents, Varifold):
+            expected = 3.0**dimension * distance(family(0.6), source, target)
+            np.testing.assert_allclose(distance(family(1.8), *larger), expected, rtol=1e-12)
+            # negative control: the scale of the kernel is one of the lengths
+            assert abs(float(distance(family(0.6), *larger) / expected) - 1) > 1e-2
 
     def test_turned_over(self, fidelity, pair):
         source, _ = pair
@@ -302,40 +314,3 @@ class TestRefused:
             Currents(1.0).between(book, book)
         with pytest.warns(UserWarning, match="no manifold"):
             Varifold(1.0).between(book, book)
-
-
-class TestDeformetrica:
-    """Numbers of Deformetrica 4.3.0 in float64; its kernel is `exp(-r^2 / width^2)`."""
-
-    @pytest.mark.parametrize("name", ["current", "varifold"])
-    def test_distances(self, name):
-        file = data("deformetrica_oracles/deformetrica-4.3.0-objective.json")
-        stored = json.loads(file.read_text())
-        given, expected = stored["inputs"], stored["expected"]
-        source = Surface(np.array(given["template_vertices"]), given["triangles"])
-        target = Surface(np.array(given["target_vertices"]), given["triangles"])
-        family = {"current": Currents, "varifold": Varifold}[name]
-        bound = family(given["attachment_width"] / 2**0.5).between(source, target)
-
-        def squared(x):
-            return 2 * bound(x, target.vertices)
-
-        value, gradient = jax.value_and_grad(squared)(source.vertices)
-        np.testing.assert_allclose(value, expected["static"][name]["distance"], rtol=1e-10)
-        assert relative_error(gradient, expected["static"][name]["source_gradient"]) < 1e-10
-        moved = expected["subject"][name]
-        np.testing.assert_allclose(
-            squared(jnp.asarray(moved["endpoint"])), moved["residual"], rtol=1e-10
-        )
-
-    def test_primitives(self):
-        file = data("deformetrica_oracles/deformetrica-4.3.0-primitives.json")
-        stored = json.loads(file.read_text())
-        given, expected = stored["inputs"], stored["expected"]
-        kernel = Gaussian(given["kernel_width"] / 2**0.5)
-        q, p = jnp.asarray(given["control_points"]), jnp.asarray(given["momenta"])
-        velocity, force = hamiltonian_field(kernel, q, p)
-        assert relative_error(kernel(q, q), expected["kernel"]) < 1e-10
-        assert relative_error(velocity, expected["convolution"]) < 1e-10
-        assert relative_error(-force, expected["gradient"]) < 1e-10
-        np.testing.assert_allclose(jnp.sum(p * velocity), expected["norm_squared"], rtol=1e-10)
