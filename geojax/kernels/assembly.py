@@ -68,10 +68,10 @@ def sums(
                     if isinstance(c, Pairwise)
                 ]
             )
-    nodes = {
+    channels = {
         node: jnp.concatenate(held) if len(held) > 1 else held[0] for node, held in nodes.items()
     }
-    totals = totals_of(schedule, nodes, products, x, y, row_inner, col_inner) if nodes else {}
+    totals = totals_of(schedule, channels, products, x, y, row_inner, col_inner) if nodes else {}
 
     def assemble(output, f, places):
         if isinstance(output, Shared):

@@ -21,7 +21,8 @@ DENSE_PAIRS = 2**18
 def stores_pairs(rows: int, columns: int) -> bool:
     """Whether the matrix over so many pairs is stored: if it is small, unless a form was chosen."""
     chosen = forms.chosen()
-    return chosen == "dense" or (chosen == "auto" and rows * columns <= DENSE_PAIRS)
+    most = DENSE_PAIRS if chosen == "auto" else 0
+    return chosen == "dense" or rows * columns <= most
 
 
 def kernel_sum(
