@@ -19,14 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from paired import OPTIONS, Peak, interleave, limits, ratio
+from paired import OPERATIONS, OPTIONS, Peak, interleave, limits, ratio
 from pykeops.torch import LazyTensor
 
 from geojax.kernels import Gaussian, kernel_sum
-
-# Multiply-adds of one pair beside its exponential: differences, squares, scale and the channels.
-# The gradient in all arguments is the sum and two passes, with inner products and more channels.
-OPERATIONS = {"forward": (10, 1), "forward and gradient": (10 + 19 + 22, 3)}
 
 
 def geojax_runs(x, y, b):
@@ -48,8 +44,8 @@ def geojax_runs(x, y, b):
     }, compiled
 
 
-def keops_runs(x, y, b):
-    x, y, b = (torch.tensor(v, requires_grad=True) for v in (x, y, b))
+def keops_runs(x, y, b, device="cpu"):
+    x, y, b = (torch.tensor(v, requires_grad=True, device=device) for v in (x, y, b))
 
     def forward():
         squared = ((LazyTensor(x[:, None, :]) - LazyTensor(y[None, :, :])) ** 2).sum(-1)

@@ -12,6 +12,10 @@ import numpy as np
 # What a process gets by XLA_FLAGS=--xla_cpu_prefer_vector_width=512, for one program.
 OPTIONS = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
 
+# Multiply-adds of one pair beside its exponential: differences, squares, scale and the channels.
+# The gradient in all arguments is the sum and two passes, with inner products and more channels.
+OPERATIONS = {"forward": (10, 1), "forward and gradient": (10 + 19 + 22, 3)}
+
 
 def interleave(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each run, round by round, after one call that is not counted."""

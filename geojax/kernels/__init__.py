@@ -4,6 +4,10 @@ from geojax.kernels.expansion import (
     Diracs as Diracs,
     KernelExpansion as KernelExpansion,
 )
+from geojax.kernels.forms import (
+    Ring as Ring,
+    form as form,
+)
 from geojax.kernels.radial import (
     AbstractRadialKernel as AbstractRadialKernel,
     Cauchy as Cauchy,

@@ -19,6 +19,7 @@ products `t_ij = s_ji`, and the two passes of a reverse derivative become one.
 Arrays are channel-major, `[c, n]`: pairs lie along the lanes of the processor.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from jax.interpreters import ad, batching, mlir, partial_eval as pe
 
 from geojax._core import checks
 from geojax._core.errors import InputError
-from geojax.kernels import tiles
+from geojax.kernels import eager, forms, ring
 
 # weights(e, s, t, theta), lists of scalars in, a list of scalars out
 Weights = Callable[[list, list, list, list], Sequence]
@@ -38,7 +39,9 @@ pair_sums_p = Primitive("pair_sums")
 pair_sums_p.multiple_results = True
 
 
-def pair_sums(weights: Weights, products, x, y, a, b, features, theta) -> list[jax.Array]:
+def pair_sums(
+    weights: Weights, products, x, y, a, b, features, theta, form=None
+) -> list[jax.Array]:
     """All sums over pairs of one set of weights.
 
     Args:
@@ -50,6 +53,7 @@ def pair_sums(weights: Weights, products, x, y, a, b, features, theta) -> list[j
             may be None where it is a_l, whose derivative is then one sum instead of two.
         features: what is summed with each weight, `[c_m, m]`.
         theta: shared scalars.
+        form: which program computes them (`forms`); that of the context by default.
 
     Returns:
         M arrays `[c_m, n]`.
@@ -82,21 +86,28 @@ def pair_sums(weights: Weights, products, x, y, a, b, features, theta) -> list[j
     # one scalar for each inner product that is left, whether it is looked at or not
     flags = [True] * len(products), [use_s[k] for k in inner]
     flags += ([use_t[k] for k in inner] if symmetric else [],)
-    return pair_sums_p.bind(
+    arrays = [
         *(x[k] for k in kept),
         *(() if symmetric else (y[k] for k in kept)),
         *(a[k] for k in inner),
         *(b[k] for k in inner if b[k] is not None),
         *features,
+    ]
+    form = forms.chosen() if form is None else form
+    if isinstance(form, forms.Ring):
+        arrays = ring.place(form.mesh, arrays)
+    return pair_sums_p.bind(
+        *arrays,
         *theta,
         jaxpr=ClosedJaxpr(jaxpr, closed.consts),
         seen=tuple(map(tuple, flags)),
         products=products,
-        form=Form(len(kept), tuple(b[k] is None for k in inner), len(features), symmetric),
+        layout=Layout(len(kept), tuple(b[k] is None for k in inner), len(features), symmetric),
+        form=form,
     )
 
 
-class Form(NamedTuple):
+class Layout(NamedTuple):
     """What the operands of the primitive are.
 
     Attributes:
@@ -153,35 +164,41 @@ def _weights_of(jaxpr, seen) -> Weights:
 
 
 @pair_sums_p.def_abstract_eval
-def _abstract(*operands, jaxpr, seen, products, form):
-    del jaxpr, seen, products
-    x, _, _, _, features, _ = form.unpack(operands)
+def _abstract(*operands, jaxpr, seen, products, layout, form):
+    del jaxpr, seen, products, form
+    x, _, _, _, features, _ = layout.unpack(operands)
     return [x[0].update(shape=(f.shape[0], x[0].shape[1])) for f in features]
 
 
-def _evaluate(*operands, jaxpr, seen, products, form):
-    x, y, a, b, features, theta = form.unpack(operands)
+def _evaluate(*operands, jaxpr, seen, products, layout, form, platform=None):
+    x, y, a, b, features, theta = layout.unpack(operands)
     weights = _weights_of(jaxpr, seen)
-    counts = len(products), len(a), len(a) if form.symmetric else 0, len(theta)
+    counts = len(products), len(a), len(a) if layout.symmetric else 0, len(theta)
     scalar = jax.ShapeDtypeStruct((), x[0].dtype)
     whole = jax.make_jaxpr(lambda *args: weights(*_split(args, counts)))(*[scalar] * sum(counts))
-    return tiles.sums(whole, products, x, y, a, b, features, theta)
+    return forms.sums(form, platform, whole, products, x, y, a, b, features, theta)
 
 
-pair_sums_p.def_impl(
-    lambda *operands, **params: jax.jit(lambda *o: _evaluate(*o, **params))(*operands)
-)
-mlir.register_lowering(pair_sums_p, mlir.lower_fun(_evaluate, multiple_results=True))
+for _platform in (None, "cuda"):
+    _rule = functools.partial(_evaluate, platform=_platform)
+    mlir.register_lowering(
+        pair_sums_p, mlir.lower_fun(_rule, multiple_results=True), platform=_platform
+    )
 
 
-def _jvp(primals, tangents, *, jaxpr, seen, products, form):
+@pair_sums_p.def_impl
+def _run(*operands, **params):
+    return eager.compiled(pair_sums_p, params)(*operands)
+
+
+def _jvp(primals, tangents, *, jaxpr, seen, products, layout, form):
     """The tangent of the sums: more differences and inner products, and the weights' tangent."""
-    params = dict(jaxpr=jaxpr, seen=seen, products=products, form=form)
+    params = dict(jaxpr=jaxpr, seen=seen, products=products, layout=layout, form=form)
     out = pair_sums_p.bind(*primals, **params)
     tangents = [None if type(v) is ad.Zero else v for v in tangents]
-    symmetric = form.symmetric
-    x, y, a, b, features, theta = form.unpack(primals)
-    dx, dy, da, db, df, dtheta = form.unpack(tangents)
+    symmetric = layout.symmetric
+    x, y, a, b, features, theta = layout.unpack(primals)
+    dx, dy, da, db, df, dtheta = layout.unpack(tangents)
     weights = _weights_of(jaxpr, seen)
 
     # the new differences, one for each that moves, after the old ones
@@ -204,7 +221,7 @@ def _jvp(primals, tangents, *, jaxpr, seen, products, form):
     more_a, more_b = list(a), list(b)
     inner_tangents = []
     for k in range(len(a)):
-        other = a[k] if form.own[k] else b[k]
+        other = a[k] if layout.own[k] else b[k]
         terms = [(da[k], other)] * (da[k] is not None) + [(a[k], db[k])] * (db[k] is not None)
         inner_tangents.append(range(len(more_a), len(more_a) + len(terms)))
         more_a += [left for left, _ in terms]
@@ -222,7 +239,7 @@ def _jvp(primals, tangents, *, jaxpr, seen, products, form):
         e, de = split(e, product_tangents)
         s, ds = split(s, inner_tangents)
         t, dt = split(t, inner_tangents) if symmetric else ([], [])
-        for k, own in enumerate(form.own):  # the vector moves on both sides
+        for k, own in enumerate(layout.own):  # the vector moves on both sides
             if own:
                 ds[k] = dt[k] = ds[k] + dt[k]
         th, moved = th[: len(theta)], dict(zip(shared, th[len(theta) :], strict=True))
@@ -239,6 +256,7 @@ def _jvp(primals, tangents, *, jaxpr, seen, products, form):
         more_b,
         ([] if still else list(features)) + [df[m] for m in carried],
         [*theta, *(dtheta[k] for k in shared)],
+        form,
     )
     total = [jnp.zeros_like(o) for o in out] if still else changes[: len(out)]
     for m, change in zip(carried, changes[len(changes) - len(carried) :], strict=True):
@@ -253,14 +271,14 @@ def _instantiate(tangent, like):
     return jnp.zeros_like(like) if tangent is None else tangent
 
 
-def _transpose(cotangents, *operands, jaxpr, seen, products, form):
+def _transpose(cotangents, *operands, jaxpr, seen, products, layout, form):
     """Sums over rows (and over columns) with the derivatives of `V` as weights."""
-    symmetric = form.symmetric
+    symmetric = layout.symmetric
     unknown = [ad.is_undefined_primal(v) for v in operands]
     # linear in what is unknown, so that derivatives there do not depend on its value
     known = [jnp.zeros(v.aval.shape, v.aval.dtype) if u else v for v, u in zip(operands, unknown)]
-    x, y, a, b, features, theta = form.unpack(known)
-    ux, uy, ua, ub, uf, utheta = form.unpack(unknown)
+    x, y, a, b, features, theta = layout.unpack(known)
+    ux, uy, ua, ub, uf, utheta = layout.unpack(unknown)
     weights = _weights_of(jaxpr, seen)
     g = [
         jnp.zeros((f.shape[0], x[0].shape[1]), f.dtype) if type(ct) is ad.Zero else ct
@@ -310,7 +328,9 @@ def _transpose(cotangents, *operands, jaxpr, seen, products, form):
             return [found[kind][index] for (kind, index), _, _ in groups]
 
         stacked = [jnp.concatenate(f) if len(f) > 1 else f[0] for _, f, _ in groups]
-        return groups, pair_sums(selected, products, rows_x, cols_x, rows, cols, stacked, theta)
+        return groups, pair_sums(
+            selected, products, rows_x, cols_x, rows, cols, stacked, theta, form
+        )
 
     out = {}
 
@@ -346,7 +366,9 @@ def _transpose(cotangents, *operands, jaxpr, seen, products, form):
 
     names = [("x", k) for k in range(len(x))]
     names += [] if symmetric else [("y", k) for k in range(len(x))]
-    names += [("a", k) for k in range(inner)] + [("b", k) for k in range(inner) if not form.own[k]]
+    names += [("a", k) for k in range(inner)] + [
+        ("b", k) for k in range(inner) if not layout.own[k]
+    ]
     names += [("f", k) for k in range(len(features))]
     names += [("theta", k) for k in range(len(theta))]
     return [

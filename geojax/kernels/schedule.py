@@ -65,12 +65,29 @@ class Schedule:
         products: number of products of differences, its first arguments.
         inner: number of inner products, transposed ones included, its next arguments.
         theta: the shared numbers, its last arguments.
+        polynomial: whether to take the exponential of float32 by the polynomial.
+
+    Attributes:
+        outputs: the weights.
+        primitives: what is done with numbers of a pair, by the names of JAX's primitives.
+        scalar: whether all numbers of a pair are scalars.
     """
 
-    def __init__(self, closed: ClosedJaxpr, products: int, inner: int, theta: Sequence):
+    def __init__(
+        self,
+        closed: ClosedJaxpr,
+        products: int,
+        inner: int,
+        theta: Sequence,
+        *,
+        polynomial: bool = True,
+    ):
         self._keys: dict = {}
         self._operations: list[tuple[Callable, tuple[Plain, ...]]] = []
         self._held: list = []
+        self._polynomial = polynomial
+        self.primitives: set[str] = set()
+        self.scalar = True
         self._dtype = closed.out_avals[0].dtype
         arguments: list[Value] = [Pairwise(self._input(k)) for k in range(products)]
         one = self._share(np.ones((), self._dtype))
@@ -130,7 +147,9 @@ class Schedule:
             if out is not None:
                 return [out]
         key = (eqn.primitive.name, str(sorted(eqn.params.items(), key=lambda item: item[0])))
-        single = eqn.primitive is exp_p and eqn.invars[0].aval.dtype == np.float32
+        single = (
+            self._polynomial and eqn.primitive is exp_p and eqn.invars[0].aval.dtype == np.float32
+        )
 
         def operation(*arrays):
             out = _exp(*arrays) if single else eqn.primitive.bind(*arrays, **eqn.params)
@@ -141,6 +160,8 @@ class Schedule:
             results = operation(*(v.value for v in shared))
             keys = (key, tuple(v.key for v in shared))
             return [Shared(r, self._number((keys, k))) for k, r in enumerate(results)]
+        self.primitives.add(eqn.primitive.name)
+        self.scalar &= not any(v.aval.ndim for v in (*eqn.invars, *eqn.outvars))
         plain = tuple(self.plain(v) for v in values)
         keys = (key, tuple(v.key if isinstance(v, Shared) else v.node for v in plain))
         return [
@@ -219,12 +240,37 @@ class Schedule:
             return None
         return self.mul(a, Shared(1.0 / b.value, self._number(("inverse", b.key))))
 
-    def evaluate(self, nodes: Sequence[int], inputs: Sequence[jax.Array]) -> list[jax.Array]:
-        """The arrays of some nodes, given those of the inputs; each is computed once."""
+    def shared(self, nodes: Sequence[int]) -> dict[int, jax.Array]:
+        """The shared numbers that some nodes look at, by their keys."""
+        found, seen, left = {}, set(), list(nodes)
+        while left:
+            index = left.pop()
+            if index in seen:
+                continue
+            seen.add(index)
+            for v in self._operations[index][1]:
+                if isinstance(v, Shared):
+                    found[v.key] = v.value
+                else:
+                    left.append(v.node)
+        return found
+
+    def evaluate(
+        self, nodes: Sequence[int], inputs: Sequence[jax.Array], shared: dict | None = None
+    ) -> list[jax.Array]:
+        """The arrays of some nodes, given those of the inputs; each is computed once.
+
+        Args:
+            nodes: which.
+            inputs: products and inner products of the pairs, two axes each.
+            shared: what stands for the shared numbers, by their keys: themselves by default.
+        """
         done = {self._keys["input", k]: v for k, v in enumerate(inputs)}
 
         def value(v):
-            return v.value if isinstance(v, Shared) else node(v.node)
+            if not isinstance(v, Shared):
+                return node(v.node)
+            return v.value if shared is None else shared[v.key]
 
         def node(index):
             if index not in done:

@@ -1,7 +1,8 @@
 """Matrix-free kernel sums: the hot path of everything that moves particles.
 
 Small sums are dense: one matrix product, differentiated as such. Large ones go tile by tile
-(`pairs`, `tiles`), so that the matrix over pairs is never stored, nor is it for derivatives.
+(`pairs`), so that the matrix over pairs is never stored, nor is it for derivatives; which program
+computes them depends on the device (`forms`).
 """
 
 import equinox as eqx
@@ -9,11 +10,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from geojax.kernels import forms
 from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import AbstractRadialKernel, squared_distances
 
 # Pairs up to which the matrix over them is stored: 1 MB in float32, which fits a core's cache.
 DENSE_PAIRS = 2**18
+
+
+def stores_pairs(rows: int, columns: int) -> bool:
+    """Whether the matrix over so many pairs is stored: if it is small, unless a form was chosen."""
+    chosen = forms.chosen()
+    most = DENSE_PAIRS if chosen == "auto" else 0
+    return chosen == "dense" or rows * columns <= most
 
 
 def kernel_sum(
@@ -48,7 +57,7 @@ def kernel_sum(
     """
     own = x is y
     x, y, weights = _in_one_dtype(x, y, weights)
-    if x.shape[0] * y.shape[0] <= DENSE_PAIRS:
+    if stores_pairs(x.shape[0], y.shape[0]):
         return kernel.profile(squared_distances(x, y)) @ weights
     return _kernel_sum(kernel, x, None if own else y, weights)
 
@@ -105,7 +114,7 @@ def hamiltonian_field(
     Reference: `[joshi2000landmark]`.
     """
     positions, momenta = _in_one_dtype(positions, momenta)
-    if positions.shape[0] ** 2 > DENSE_PAIRS:
+    if not stores_pairs(positions.shape[0], positions.shape[0]):
         return _hamiltonian_field(kernel, positions, momenta)
     # the force is a difference of two products with the positions: far from the origin they would
     # cancel, so it is taken about the centre

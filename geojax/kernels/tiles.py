@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr
 
-from geojax.kernels.schedule import Linear, Pairwise, Schedule, Shared
+from geojax.kernels import assembly
 
 # Rows and columns of one tile. Rows beyond are taken one block after another.
 _ROWS = 2048
@@ -25,87 +25,28 @@ def sums(closed: ClosedJaxpr, products, x, y, a, b, features, theta):
     The weights are a function of the products, the inner products, where the points are the same
     the transposed ones, and theta.
     """
-    symmetric = y is None
-    b = [left if right is None else right for left, right in zip(a, b, strict=True)]
-    row_inner, col_inner = (a + b, b + a) if symmetric else (a, b)
-    schedule = Schedule(closed, len(products), len(row_inner), theta)
-    outputs = _outside(schedule, [f.shape[0] for f in features], row_inner)
-    n = x[0].shape[1]
-
-    # the channels of every tile, and where in its product the sum of an output stands
-    nodes: dict[int, list] = {}
-    parts = []
-    for output, f in zip(outputs, features, strict=True):
-        if isinstance(output, Shared):
-            parts.append([])
-        elif isinstance(output, Pairwise):
-            parts.append([(output, None, _place(nodes, output.node, f))])
-        else:
-            parts.append(
-                [
-                    (c, row_inner[k], _place(nodes, c.node, _outer(col_inner[k], f)))
-                    for k, c in output.terms
-                    if isinstance(c, Pairwise)
-                ]
-            )
-    totals = _totals(schedule, nodes, products, x, x if symmetric else y, row_inner, col_inner)
-
-    def assemble(output, f, places):
-        if isinstance(output, Shared):
-            total = jnp.sum(f, axis=1, keepdims=True) * output.value
-            return jnp.broadcast_to(total, (f.shape[0], n))
-        total = jnp.zeros((f.shape[0], n), f.dtype)
-        for value, rows, place in places:
-            part = totals[value.node][place]
-            if rows is not None:
-                part = jnp.sum(part.reshape(rows.shape[0], -1, n) * rows[:, None], axis=0)
-            total = total + (part if value.factor is None else part * value.factor.value)
-        return total
-
-    return [assemble(*args) for args in zip(outputs, features, parts, strict=True)]
-
-
-def _outside(schedule: Schedule, channels, inner):
-    """The outputs, with inner products moved out of tiles where that saves a tile."""
-    used = [
-        v.node
-        for output in schedule.outputs
-        for v in ([c for _, c in output.terms] if isinstance(output, Linear) else [output])
-        if isinstance(v, Pairwise)
-    ]
-
-    def choose(output, channels):
-        if not isinstance(output, Linear):
-            return output
-        coefficients = [c for _, c in output.terms]
-        cost = channels * sum(inner[k].shape[0] for k, _ in output.terms)
-        pays = all(isinstance(c, Pairwise) and used.count(c.node) > 1 for c in coefficients)
-        return output if pays and cost <= _MOST_CHANNELS else schedule.plain(output)
-
-    return [choose(*args) for args in zip(schedule.outputs, channels, strict=True)]
-
-
-def _place(nodes, node, channels) -> slice:
-    """Add channels to those of a tile; where they stand among them."""
-    held = nodes.setdefault(node, [])
-    start = sum(c.shape[0] for c in held)
-    held.append(channels)
-    return slice(start, start + channels.shape[0])
-
-
-def _outer(vectors, features):
-    """`[k, m]` and `[c, m]` to all products of channels, `[k c, m]`."""
-    return (vectors[:, None] * features[None]).reshape(-1, features.shape[1])
+    schedule, y, row_inner, col_inner = assembly.read(
+        closed, products, x, y, a, b, theta, polynomial=True
+    )
+    return assembly.sums(
+        _totals,
+        schedule,
+        products,
+        x,
+        y,
+        row_inner,
+        col_inner,
+        features,
+        most_channels=_MOST_CHANNELS,
+    )
 
 
 def _totals(schedule, nodes, products, x, y, row_inner, col_inner):
     """For every tile its product with its channels, summed over the columns: `{node: [c, n]}`."""
-    if not nodes:
-        return {}
     n, m = x[0].shape[1], y[0].shape[1]
     row_blocks, row_size = _blocks(n, _ROWS)
     col_blocks, col_size = _blocks(m, _COLUMNS)
-    channels = [jnp.concatenate(held) if len(held) > 1 else held[0] for held in nodes.values()]
+    channels = list(nodes.values())
     # repeated positions keep the weights of the padding finite; zero channels make them nothing
     columns = (
         [_cut(v, col_blocks, col_size, "edge") for v in y],

@@ -304,7 +304,7 @@ class Varifold(AbstractMeasure):
             y, (b, v) = x, lengths(first[1])
         else:
             y, (b, v) = second[0], lengths(second[1])
-        if x.shape[0] * y.shape[0] > sums.DENSE_PAIRS:
+        if not sums.stores_pairs(x.shape[0], y.shape[0]):
             other = None if first is second else (y, v)
             return _tiled(self.kernel, self.width, self.normals, x, u, b, other)
         near = self.kernel.profile(squared_distances(x, y))
