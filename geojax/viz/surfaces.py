@@ -131,6 +131,8 @@ def plot_surfaces(
 ) -> "Figure":
     """Surfaces side by side at one scale, each row of pictures from another side.
 
+    A single surface is shown from its sides in one row.
+
     Args:
         surfaces: one for each column.
         values: numbers for each of them, on one colour scale; see `plot_surface`.
@@ -153,9 +155,12 @@ def plot_surfaces(
         width * min(1.0, 0.04 + float(np.ptp(bounds @ _screen(view)[1])) / (2 * radius))
         for view in angles
     ]
-    figure, axes = _new_axes(
-        len(surfaces), len(angles), width=width, heights=heights, bar=values is not None
-    )
+    look: dict[str, Any] = {"width": width, "bar": values is not None, "titles": bool(titles)}
+    if len(surfaces) == 1:
+        figure, axes = _new_axes(len(angles), 1, heights=[max(heights)], **look)
+        axes = axes.T
+    else:
+        figure, axes = _new_axes(len(surfaces), len(angles), heights=heights, **look)
     found = []
     if values is not None:
         found = [
@@ -194,11 +199,12 @@ def _new_axes(
     width: float = 5.0,
     heights: Sequence[float] | None = None,
     bar: bool = False,
+    titles: bool = False,
 ) -> "tuple[Figure, np.ndarray]":
-    """A figure with square 3-D axes, centred in rows of given heights below a line of titles."""
+    """A figure with square 3-D axes, centred in rows of given heights."""
     style.matplotlib_module("mpl_toolkits.mplot3d")
     heights = [width] * rows if heights is None else heights
-    top, bottom = (0.25, 0.55 if bar else 0.0) if rows * columns > 1 else (0.0, 0.0)
+    top, bottom = 0.25 * titles, 0.55 * bar
     total = sum(heights) + top + bottom
     # The triangles are pixels in an SVG as well: dense ones, for dense screens.
     figure = style.matplotlib_module("matplotlib.figure").Figure((width * columns, total), dpi=200)
