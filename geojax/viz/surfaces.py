@@ -204,7 +204,7 @@ def _new_axes(
     """A figure with square 3-D axes, centred in rows of given heights."""
     style.matplotlib_module("mpl_toolkits.mplot3d")
     heights = [width] * rows if heights is None else heights
-    top, bottom = 0.25 * titles, 0.55 * bar
+    top, bottom = 0.25 * titles, 0.65 * bar
     total = sum(heights) + top + bottom
     # The triangles are pixels in an SVG as well: dense ones, for dense screens.
     figure = style.matplotlib_module("matplotlib.figure").Figure((width * columns, total), dpi=200)
