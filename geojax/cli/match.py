@@ -1,7 +1,8 @@
-"""`geojax match`: the cheapest deformation from one point file to another."""
+"""`geojax match`: the cheapest deformation from the points or mesh of one file to another's."""
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,26 @@ from geojax.cli import points as point_files
 from geojax.cli.naming import named_options
 from geojax.cli.options import Match
 from geojax.cli.run import Run
-from geojax.io import PointFile, encode_points
+from geojax.io import PointFile, as_mesh, encode_mesh, encode_points
 
 
 def run(options: Match, run: Run) -> dict[str, Any]:
     """Read, check, match, and write the deformation, the moved source and the report."""
     source, target = point_files.read_pair(options.source, options.target)
     fidelity = point_files.default_fidelity(source, target, options.fidelity)
+    on_meshes = fidelity in point_files.MEASURES
+    if on_meshes and point_files.cell_kind(source) == "faces":
+        source, target = source.lifted(), target.lifted()
     every, goal = point_files.to_precision([source, target], options.x64)
-    start = every
-    if options.merge_duplicates is not None:
-        start, goal = _merged(options, start, goal, fidelity)
+    start: Any = every
+    _check_tolerance(options)
+    if on_meshes:
+        start = as_mesh(
+            point_files.merged_mesh(replace(source, points=every), options.merge_duplicates)
+        )
+        goal = as_mesh(target, goal)
+    elif options.merge_duplicates is not None:
+        start, goal = _merged(options.merge_duplicates, start, goal, fidelity)
     elif options.control_points is None:
         point_files.refuse_duplicates(source)
     run.config["fidelity"] = fidelity
@@ -39,9 +49,10 @@ def run(options: Match, run: Run) -> dict[str, Any]:
             run=run,
             claim=lambda: run.claim(options.out),
         )
-    if options.control_points is None and len(found.problem.base) < len(start):
+    count = len(found.problem.source)
+    if options.control_points is None and len(found.problem.base) < count:
         warnings.warn(
-            f"{len(found.problem.base)} control points are taken, spread over the {len(start)} of "
+            f"{len(found.problem.base)} control points are taken, spread over the {count} of "
             f"{source.path}, which lie too densely for the kernel scale to tell all of them "
             "apart; give --control-points, or a smaller --scale",
             stacklevel=2,
@@ -56,41 +67,81 @@ def run(options: Match, run: Run) -> dict[str, Any]:
     moved = np.asarray(found.apply(every))
     name = source.path.name
     run.write(name, encode_points(name, moved, like=source))
+    determinants = None
+    if on_meshes:
+        determinants = np.asarray(found.determinants(every))
+        write_data(found, source, every, moved, determinants, run)
     run.progress("drawing")
-    run.write("report.html", report(found, figures, run, source, target))
+    run.write("report.html", report(found, figures, run, source, target, determinants))
     show(figures, run)
     return figures
 
 
+def write_data(
+    found: Any,
+    source: PointFile,
+    every: np.ndarray,
+    moved: np.ndarray,
+    determinants: np.ndarray,
+    run: Run,
+) -> None:
+    """The moved mesh with the momentum and the Jacobian at its vertices, as ParaView reads them.
+
+    Momenta that do not sit on the vertices get a file of their own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is to say of the mesh was said when it was read
+        mesh = as_mesh(source, moved)
+    data = {"jacobian": determinants}
+    momentum, stem = _in_space(np.asarray(found.momentum)), Path(source.path.name).stem
+    base = np.asarray(found.problem.base)
+    if base.shape == every.shape and np.array_equal(base, every):
+        data["momentum"] = momentum
+    else:
+        name = f"{stem}-momentum.vtp"
+        run.write(name, encode_mesh(name, base, point_data={"momentum": momentum}))
+    name = f"{stem}-data.vtp"
+    run.write(name, encode_mesh(name, mesh, point_data=data))
+
+
+def _in_space(vectors: np.ndarray) -> np.ndarray:
+    """Vectors `[n, 3]`; ParaView draws no arrows for those of the plane."""
+    return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
+
+
 def solve(
-    start: np.ndarray,
-    goal: np.ndarray,
+    start: Any,
+    goal: Any,
     *,
     fidelity: str,
     options: Match,
     run: Run,
     claim: Callable[[], Any],
 ) -> Any:
-    """Put the problem together from the options, claim the folder, and solve it."""
+    """Put the problem together from the options, claim the folder, and solve it.
+
+    Start and goal are points, or the curves or surfaces that a fidelity of measures takes.
+    """
     import jax.numpy as jnp
 
     from geojax.kernels import by_name
     from geojax.matching import match
     from geojax.matching.arguments import check_separation, diagonal
-    from geojax.shapes import MMD, Sinkhorn
+    from geojax.shapes import MMD, Currents, Sinkhorn, Varifold
 
-    scales = options.scale or (float(f"{diagonal(start) / 5:.2g}"),)
+    points = jnp.asarray(getattr(start, "vertices", start))
+    scales = options.scale or (float(f"{diagonal(points) / 5:.2g}"),)
     kernel = by_name(options.kernel, scales[0] if len(scales) == 1 else np.asarray(scales))
     count = options.control_points
     if count is None:
-        points = jnp.asarray(start)
         if fidelity == "landmarks":
             # Before any point is left out: the mistake would go with it.
             check_separation(kernel, points)
         count = enough_points(kernel, points)
     measure: Any = fidelity
     if options.fidelity_scale is not None and fidelity != "landmarks":
-        measure = {"mmd": MMD, "sinkhorn": Sinkhorn}[fidelity](options.fidelity_scale)
+        kinds = {"mmd": MMD, "sinkhorn": Sinkhorn, "varifold": Varifold, "currents": Currents}
+        measure = kinds[fidelity](options.fidelity_scale)
     claim()
     run.progress("compiling")
 
@@ -137,13 +188,16 @@ def _condition(kernel: Any, points: Any) -> float:
     return float(values[-1] / values[0]) if values[0] > 0 else np.inf
 
 
+def _check_tolerance(options: Match) -> None:
+    tolerance = options.merge_duplicates
+    if tolerance is not None and (not np.isfinite(tolerance) or tolerance < 0):
+        raise InputError(f"--merge-duplicates: {tolerance} is no distance; give one of at least 0")
+
+
 def _merged(
-    options: Match, start: np.ndarray, goal: np.ndarray, fidelity: str
+    tolerance: float, start: np.ndarray, goal: np.ndarray, fidelity: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Source (and for landmarks the partners in the target) with close points merged."""
-    tolerance = options.merge_duplicates
-    if tolerance is None or not np.isfinite(tolerance) or tolerance < 0:
-        raise InputError(f"--merge-duplicates: {tolerance} is no distance; give one of at least 0")
     groups = point_files.merge_groups(start, tolerance)
     if fidelity == "landmarks":
         goal = point_files.group_means(goal, groups)
@@ -247,6 +301,7 @@ def view(found: Any, **options: Any) -> Any:
     from geojax.reports import MatchView
 
     history = np.asarray(found.history)
+    cells = getattr(found.problem.fidelity, "cells", None)
     dtype = np.asarray(found.problem.source).dtype
     return MatchView(
         source=np.asarray(found.problem.source),
@@ -255,6 +310,7 @@ def view(found: Any, **options: Any) -> Any:
         paths=np.asarray(moved_source(found.path)),
         objective={"objective": history[np.isfinite(history)].tolist()},
         folds=found.folds,
+        cells=None if cells is None else (np.asarray(cells[0]), np.asarray(cells[1])),
         move=lambda points: np.asarray(found.apply(np.asarray(points, dtype))),
         **options,
     )
@@ -273,7 +329,12 @@ def rows(figures: dict[str, Any], unit: str = "") -> list[list[Any]]:
 
 
 def report(
-    found: Any, figures: dict[str, Any], run: Run, source: PointFile, target: PointFile
+    found: Any,
+    figures: dict[str, Any],
+    run: Run,
+    source: PointFile,
+    target: PointFile,
+    determinants: np.ndarray | None = None,
 ) -> str:
     """The page of a match."""
     from geojax.cli.run import clean, versions
@@ -282,16 +343,19 @@ def report(
     plain = clean(figures)
     # With the name of the array, where several lie in one file.
     names = [Path(str(run.config[key])).name for key in ("source", "target")]
+    shown: dict[str, Any] = {"source_name": names[0], "target_name": names[1]}
+    text = f"{names[0]} has {len(source.points)} points, {names[1]} has {len(target.points)}."
+    if determinants is not None and len(determinants) == len(found.problem.source):
+        shown["determinants"] = determinants
     section = match_section(
-        view(found, source_name=names[0], target_name=names[1]),
+        view(found, **shown),
         title="The match",
-        text=f"{names[0]} has {len(source.points)} points, {names[1]} has {len(target.points)}.",
+        text=text,
         table=Table(["figure", "value", "unit"], rows(figures)),
     )
     return render_page(
         f"{names[0]} to {names[1]}",
-        "The deformation of least energy that carries the points of one file to those of the "
-        "other, found with geojax.",
+        "The deformation of least energy that carries one file to the other, found with geojax.",
         [section],
         quantities=[
             Quantity(plain["distance_before"], "", "mean distance to the nearest point, before"),

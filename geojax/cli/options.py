@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 
 Kernel = Literal["gaussian", "cauchy", "laplace", "matern32", "matern52"]
-Fidelity = Literal["landmarks", "mmd", "sinkhorn"]
+Fidelity = Literal["landmarks", "mmd", "sinkhorn", "varifold", "currents"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,29 +46,32 @@ class Demo(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Match(Common):
-    """Find the cheapest deformation that carries the points of SOURCE to those of TARGET.
+    """Find the cheapest deformation that carries the points or mesh of SOURCE to those of TARGET.
 
-    Files: npy, npz (FILE.npz:ARRAY picks one), csv, vtk, ply. The folder --out then holds the
-    deformation, the moved source in the format it came in, report.html and result.json.
+    Points: npy, npz (FILE.npz:ARRAY picks one), csv. Meshes: vtk, vtp, ply, obj, off, stl, gii,
+    surfaces of FreeSurfer. The folder --out then holds the deformation, the moved source in the
+    format it came in, report.html and result.json; of a mesh also momentum and Jacobian, in a .vtp
+    for ParaView.
     """
 
     source: tyro.conf.Positional[str]
-    """Point file to move."""
+    """File to move."""
     target: tyro.conf.Positional[str]
-    """Point file to reach."""
+    """File to reach."""
     out: str
     """Folder for the results."""
     fidelity: Fidelity | None = None
-    """How closeness is measured: landmarks (point i goes to point i; the default where both files
-    have the same number of points), mmd or sinkhorn (unlabelled points)."""
+    """How closeness is measured: varifold or currents (surfaces or curves; varifold is the default
+    where both files hold one or the other), landmarks (point i goes to point i; the default where
+    both have the same number of points), mmd or sinkhorn (unlabelled points)."""
     kernel: Kernel = "gaussian"
     """Kernel of the velocities: how far a point takes its neighbours along."""
     scale: tuple[float, ...] = ()
     """Length scale of the kernel, in the unit of the points; several are summed. Chosen from the
     data if not given."""
     fidelity_scale: float | None = None
-    """Length over which mmd (its kernel's scale) or sinkhorn (its blur) tells points apart; from
-    the data if not given."""
+    """Length over which mmd, varifold and currents (the scale of their kernel) or sinkhorn (its
+    blur) tell places apart; from the data if not given."""
     weight: float | None = None
     """Price of the distance to the target against the energy: larger comes closer. 1000 for
     landmarks if not given."""

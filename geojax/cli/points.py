@@ -1,12 +1,16 @@
-"""Point files of a command: read in pairs, merged, and cut to the precision of the run."""
+"""Files of a command: read in pairs, merged, and cut to the precision of the run."""
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from geojax._core.errors import InputError
 from geojax.io import PointFile, read_points
+
+# Fidelities of surfaces and curves.
+MEASURES = ("varifold", "currents")
 
 # A list of pairs in an error message is for finding the mistake, not for working through it.
 _LISTED = 3
@@ -30,11 +34,22 @@ def read_pair(source: str, target: str) -> tuple[PointFile, PointFile]:
 
 
 def default_fidelity(source: PointFile, target: PointFile, chosen: str | None) -> str:
-    """The fidelity of a match: what was chosen, else landmarks where the numbers agree.
+    """The fidelity of a match: what was chosen, else what the files hold.
+
+    That is varifold where both hold faces or both hold lines, or landmarks where the numbers of
+    points agree.
 
     Raises:
-        InputError: landmarks, but the files hold different numbers of points.
+        InputError: a fidelity that the files are not fit for.
     """
+    ours, theirs = (cell_kind(file) for file in (source, target))
+    if chosen in MEASURES and (ours is None or ours != theirs):
+        raise InputError(
+            f"--fidelity {chosen}: {source.path} holds {ours or 'points only'} and {target.path} "
+            f"{theirs or 'points only'}; give two surfaces or two curves, or --fidelity mmd"
+        )
+    if chosen is None and ours is not None and ours == theirs:
+        return "varifold"
     n, m = len(source.points), len(target.points)
     if n != m and chosen in (None, "landmarks"):
         raise InputError(
@@ -42,6 +57,47 @@ def default_fidelity(source: PointFile, target: PointFile, chosen: str | None) -
             "one by one; for unlabelled points give --fidelity mmd or --fidelity sinkhorn"
         )
     return chosen or "landmarks"
+
+
+def cell_kind(file: PointFile) -> str | None:
+    """What joins the points of a file: faces, lines or nothing."""
+    if file.faces is not None:
+        return "faces"
+    return None if file.edges is None else "lines"
+
+
+def merged_mesh(file: PointFile, tolerance: float | None) -> PointFile:
+    """The same mesh with close vertices merged; without a tolerance those at exactly one place.
+
+    Coinciding vertices would make the kernel matrix singular. To merge them changes no fidelity of
+    measures; cells that vanish with them measured nothing.
+    """
+    groups = merge_groups(file.points, tolerance or 0.0)
+    count = len(file.points) - (int(np.max(groups)) + 1)
+    if not count:
+        return file
+    cells, lost = [], 0
+    for old in (file.faces, file.edges):
+        new = None
+        if old is not None:
+            joined = groups[old]
+            ordered = np.sort(joined, axis=1)
+            new = joined[np.all(ordered[:, 1:] != ordered[:, :-1], axis=1)]
+            lost += len(old) - len(new)
+        cells.append(new)
+    if tolerance is None:
+        also = f"; {lost} cells vanish with that" if lost else ""
+        warnings.warn(
+            f"{file.path}: {count} vertices lie exactly on others and are merged for the match"
+            f"{also}. The moved file keeps them",
+            stacklevel=2,
+        )
+    return replace(
+        file,
+        points=group_means(file.points, groups),
+        faces=cells[0],
+        decoded=file.decoded._replace(edges=cells[1]),
+    )
 
 
 def close_pairs(points: np.ndarray, tolerance: float) -> np.ndarray:

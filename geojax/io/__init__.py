@@ -1,6 +1,6 @@
-"""Files to points and back, saved arrays with their hashes, and real data without downloads.
+"""Files to points and meshes and back, saved arrays with their hashes, and data without downloads.
 
-Nothing in this package needs JAX: files are read and checked in NumPy, before anything is compiled.
+Nothing here needs JAX before a curve or surface is made: files are read and checked in NumPy.
 """
 
 from geojax.io.arrays import load_arrays as load_arrays, save_arrays as save_arrays
@@ -14,6 +14,12 @@ from geojax.io.datasets import (
     mnist_subset as mnist_subset,
 )
 from geojax.io.files import verify as verify, write_bytes as write_bytes, write_json as write_json
+from geojax.io.meshes import (
+    as_mesh as as_mesh,
+    encode_mesh as encode_mesh,
+    read_mesh as read_mesh,
+    write_mesh as write_mesh,
+)
 from geojax.io.points import (
     PointFile as PointFile,
     encode_points as encode_points,

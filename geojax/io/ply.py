@@ -4,12 +4,23 @@ Only the coordinates of the vertices are replaced when a file is written again; 
 all else are kept.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from geojax._core.errors import InputError
-from geojax.io.decoded import Decoded, check_cells, fans, number, vertex
+from geojax.io.decoded import (
+    Content,
+    Decoded,
+    check_cells,
+    fans,
+    number,
+    some,
+    stacked,
+    vertex,
+)
 
 _TYPES = {
     "char": "i1",
@@ -31,6 +42,7 @@ _TYPES = {
 }
 _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 _INDICES = ("vertex_indices", "vertex_index")
+_ENDS = ("vertex1", "vertex2")
 
 
 @dataclass
@@ -71,10 +83,15 @@ def decode(data: bytes, where: str) -> Decoded:
     if names[:2] != ["x", "y"]:
         raise InputError(f"{where}: its vertices have no x and y; give a file with coordinates")
     points = np.stack([vertices[name] for name in names], axis=1)
-    faces = None
+    faces, cut = None, 0
     if (polygons := lists.get("face")) is not None:
         check_cells(*polygons, len(points), where)
-        faces = fans(*polygons)
+        faces, cut = some(fans(*polygons)), int(np.sum(polygons[0] > 3))
+    edges = None
+    if set(_ENDS) <= set(ends := tables.get("edge", {})):
+        edges = np.stack([ends[name].astype(np.int64) for name in _ENDS], axis=1)
+        check_cells(np.full(len(edges), 2), edges.reshape(-1), len(points), where, name="edge")
+        edges = some(edges)
     element = next(e for e in elements if e.name == "vertex")
 
     def encode(moved: np.ndarray) -> bytes:
@@ -89,23 +106,55 @@ def decode(data: bytes, where: str) -> Decoded:
         block = _encode_vertices(columns, element, _ORDERS[encoding], encoding == "ascii")
         return data[: start + span[0]] + block + data[start + span[1] :]
 
-    return Decoded(points, faces if faces is not None and len(faces) else None, encode, vertex)
+    return Decoded(points, faces, encode, vertex, edges, cut)
 
 
-def encode_new(points: np.ndarray, faces: np.ndarray | None = None) -> bytes:
-    """A little-endian binary PLY file with points (2-D ones get z = 0) and triangles."""
-    if points.shape[1] == 2:
-        points = np.concatenate([points, np.zeros((len(points), 1), points.dtype)], axis=1)
-    word, dtype = ("float", "<f4") if points.dtype == np.float32 else ("double", "<f8")
+def encode_new(content: Content) -> bytes:
+    """A little-endian binary PLY file; data of vertices and cells are their properties."""
+    word, dtype = content.word
     lines = ["ply", "format binary_little_endian 1.0", "comment written by geojax"]
-    lines += [f"element vertex {len(points)}", *(f"property {word} {axis}" for axis in "xyz")]
-    blocks = [points.astype(dtype).tobytes()]
-    if faces is not None and len(faces):
-        lines += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
-        table = np.empty(len(faces), np.dtype([("n", "u1"), ("v", "<i4", 3)]))
-        table["n"], table["v"] = 3, faces
-        blocks.append(table.tobytes())
+    lines += [f"element vertex {len(content.points)}"]
+    axes = [(axis, content.points[:, k]) for k, axis in enumerate("xyz")]
+    lines += [f"property {word} {axis}" for axis, _ in axes]
+    fields: list[tuple[str, np.ndarray]] = axes + _properties(content.point_data, lines)
+    blocks = [_records(fields, [(axis, dtype) for axis, _ in axes])]
+    if content.faces is not None:
+        lines += [f"element face {len(content.faces)}", "property list uchar int vertex_indices"]
+        counts = np.full(len(content.faces), 3)
+        fields = [("n", counts), ("v", content.faces), *_properties(content.cell_data, lines)]
+        blocks.append(_records(fields, [("n", "u1"), ("v", "<i4", 3)]))
+    if content.edges is not None:
+        lines += [f"element edge {len(content.edges)}", *(f"property int {end}" for end in _ENDS)]
+        fields = [("v", content.edges), *_properties(content.cell_data, lines)]
+        blocks.append(_records(fields, [("v", "<i4", 2)]))
     return ("\n".join([*lines, "end_header"]) + "\n").encode() + b"".join(blocks)
+
+
+def _properties(data: Mapping[str, np.ndarray], lines: list[str]) -> list[tuple[str, np.ndarray]]:
+    """The columns of data by name, after their lines of the header."""
+    columns = []
+    for name, values in data.items():
+        name = re.sub(r"\s", "_", name)
+        table = values.reshape(len(values), -1)
+        names = [name] if values.ndim == 1 else [f"{name}_{k}" for k in range(table.shape[1])]
+        columns += list(zip(names, table.T, strict=True))
+        kind = {"f4": "float", "f8": "double"}.get(values.dtype.str[1:], "int")
+        lines += [f"property {kind} {column}" for column in names]
+    return columns
+
+
+def _records(fields: list[tuple[str, np.ndarray]], first: list[tuple]) -> bytes:
+    """The bytes of a table of which the first fields have given types, and the others their own."""
+    others = [
+        (name, "<i4" if values.dtype.kind in "iu" else values.dtype.str)
+        for name, values in fields[len(first) :]
+    ]
+    # Fields are set by their number: their names may be anything.
+    types = [(f"f{k}", *kind[1:]) for k, kind in enumerate([*first, *others])]
+    table = np.empty(len(fields[0][1]), np.dtype(types).newbyteorder("<"))
+    for k, (_, values) in enumerate(fields):
+        table[f"f{k}"] = values
+    return table.tobytes()
 
 
 def _header(data: bytes, where: str) -> tuple[str, list[_Element], int]:
@@ -227,8 +276,7 @@ def _split_rows(
     }
     if polygons is None:
         return columns, None
-    sizes = np.asarray([len(cell) for cell in polygons], np.int64)
-    return columns, (sizes, np.asarray([i for cell in polygons for i in cell], np.int64))
+    return columns, stacked(polygons)
 
 
 def _read_binary(

@@ -1,20 +1,21 @@
 """Point files: read, checked, and written back in the format they came in.
 
-Formats by ending: `.npy`, `.npz`, `.csv` (also `.txt`, `.tsv`, `.dat`, `.xyz`), `.vtk` (legacy),
-`.ply`. A file that is written `like` one that was read keeps all of it but the coordinates: the
-faces of a mesh, the header and other columns of a table, the other arrays of an archive.
+Formats by ending: see `FORMATS`. A file that is written `like` one that was read keeps all of it
+but the coordinates: the faces and data of a mesh, the header and other columns of a table, the
+other arrays of an archive.
 """
 
 import io
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from geojax._core.errors import InputError
-from geojax.io import delimited, files, npy, ply, vtk
-from geojax.io.decoded import Decoded, as_float, check_cells, row
+from geojax.io import delimited, files, neuroimaging, npy, ply, stl, text_meshes, vtk, vtp
+from geojax.io.decoded import Content, Decoded, as_float, check_cells, row
 
 FORMATS: dict[str, str] = {
     ".npy": "npy",
@@ -25,8 +26,43 @@ FORMATS: dict[str, str] = {
     ".dat": "csv",
     ".xyz": "csv",
     ".vtk": "vtk",
+    ".vtp": "vtp",
     ".ply": "ply",
+    ".obj": "obj",
+    ".off": "off",
+    ".stl": "stl",
+    ".gii": "gifti",
+    ".pial": "freesurfer",
+    ".white": "freesurfer",
+    ".orig": "freesurfer",
+    ".smoothwm": "freesurfer",
+    ".inflated": "freesurfer",
+    ".sphere": "freesurfer",
 }
+_READERS: dict[str, Callable[[bytes, str], Decoded]] = {
+    "csv": delimited.decode,
+    "vtk": vtk.decode,
+    "vtp": vtp.decode,
+    "ply": ply.decode,
+    "obj": text_meshes.decode_obj,
+    "off": text_meshes.decode_off,
+    "stl": stl.decode,
+    "gifti": neuroimaging.decode_gifti,
+    "freesurfer": neuroimaging.decode_freesurfer,
+}
+_WRITERS: dict[str, Callable[[Content], bytes]] = {
+    "vtk": vtk.encode_new,
+    "vtp": vtp.encode_new,
+    "ply": ply.encode_new,
+    "obj": text_meshes.encode_new_obj,
+    "off": text_meshes.encode_new_off,
+    "stl": stl.encode_new,
+    "gifti": neuroimaging.encode_new_gifti,
+    "freesurfer": neuroimaging.encode_new_freesurfer,
+}
+# What the formats of meshes hold beside points and faces.
+WITH_EDGES = frozenset({"vtk", "vtp", "ply", "obj", "npz"})
+WITH_DATA = frozenset({"vtk", "vtp", "ply"})
 
 
 @dataclass(frozen=True)
@@ -49,8 +85,13 @@ class PointFile:
 
     @property
     def format(self) -> str:
-        """The format: npy, npz, csv, vtk or ply."""
+        """The format, one of the values of `FORMATS`."""
         return file_format(self.path)
+
+    @property
+    def edges(self) -> np.ndarray | None:
+        """The pieces of lines in the file."""
+        return self.decoded.edges
 
     def place(self, index: int) -> str:
         """Where point `index` stands in the file, for messages."""
@@ -111,10 +152,9 @@ def read_points(path: str | Path, *, key: str | None = None) -> PointFile:
         data = files.read_bytes(path)
         if not data:
             raise InputError(f"{path}: is empty; write at least one point")
-        reader = {"csv": delimited.decode, "vtk": vtk.decode, "ply": ply.decode}[kind]
-        decoded = reader(data, str(path))
+        decoded = _READERS[kind](data, str(path))
     points = _checked(decoded, str(path))
-    flat = kind in ("vtk", "ply") and points.shape[1] == 3 and not np.any(points[:, 2])
+    flat = kind in _WRITERS and points.shape[1] == 3 and not np.any(points[:, 2])
     return PointFile(path, points[:, :2] if flat else points, decoded.faces, flat, decoded)
 
 
@@ -123,6 +163,9 @@ def encode_points(
     points: np.ndarray,
     *,
     faces: np.ndarray | None = None,
+    edges: np.ndarray | None = None,
+    point_data: Mapping[str, np.ndarray] | None = None,
+    cell_data: Mapping[str, np.ndarray] | None = None,
     like: PointFile | None = None,
 ) -> bytes:
     """The bytes of a point file, in the format of the ending of `path`.
@@ -131,10 +174,13 @@ def encode_points(
         path: where it will be written; only its ending counts here.
         points: `[n, d]`.
         faces: `[f, 3]` triangles, for the mesh formats.
+        edges: `[e, 2]` pieces of lines, for those that hold them.
+        point_data, cell_data: name -> `[n]` or `[n, k]`, for those that hold them.
         like: a file of the same format and number of points: all but the coordinates is kept.
 
     Raises:
-        InputError: unknown ending, or `like` has another number of points.
+        InputError: unknown ending, a format that does not hold what is given, or `like` has
+            another number of points.
     """
     kind = file_format(path)
     points = np.asarray(points)
@@ -147,21 +193,51 @@ def encode_points(
         points = np.concatenate([points, np.zeros((len(points), 1), points.dtype)], axis=1)
     if like is not None and like.format == kind:
         return like.decoded.encode(points)
-    if faces is None and like is not None:
+    if like is not None and faces is None and edges is None:
         faces = like.faces
+        edges = like.edges if kind in WITH_EDGES and faces is None else None
+    if edges is not None and kind not in WITH_EDGES:
+        raise InputError(f"{path}: {kind.upper()} holds no lines; write .vtp, .vtk, .ply or .obj")
+    if (point_data or cell_data) and kind not in WITH_DATA:
+        raise InputError(f"{path}: {kind.upper()} holds no data; write .vtp, .vtk or .ply")
     if kind == "csv":
         return delimited.encode_new(points, "," if Path(path).suffix.lower() == ".csv" else " ")
-    if kind == "vtk":
-        return vtk.encode_new(points, faces)
-    if kind == "ply":
-        return ply.encode_new(points, faces)
+    if kind in _WRITERS:
+        if points.shape[1] == 2:
+            points = np.concatenate([points, np.zeros((len(points), 1), points.dtype)], axis=1)
+        cells = next((cells for cells in (faces, edges) if cells is not None), points)
+        content = Content(
+            as_float(points),
+            faces,
+            edges,
+            _data(point_data, len(points), f"{path}: point_data"),
+            _data(cell_data, len(cells), f"{path}: cell_data"),
+        )
+        return _WRITERS[kind](content)
     stream = io.BytesIO()
     if kind == "npy":
         np.save(stream, points, allow_pickle=False)
     else:
-        arrays = {"points": points} if faces is None else {"points": points, "faces": faces}
-        np.savez(stream, allow_pickle=False, **arrays)
+        cells = {"faces": faces, "edges": edges}
+        arrays = {key: array for key, array in cells.items() if array is not None}
+        np.savez(stream, allow_pickle=False, points=points, **arrays)
     return stream.getvalue()
+
+
+def _data(data: Mapping[str, np.ndarray] | None, count: int, where: str) -> dict[str, np.ndarray]:
+    """Data as all formats hold them: float32, float64 or int32, one row for each element."""
+    found = {}
+    for name, values in (data or {}).items():
+        values = np.asarray(values)
+        if not name.strip() or not name.isprintable():
+            raise InputError(f"{where}: {name!r} is no name; give one of letters")
+        if values.ndim not in (1, 2) or len(values) != count or values.dtype.kind not in "biuf":
+            raise InputError(
+                f"{where}: {name} has shape {list(values.shape)} and dtype {values.dtype}; give "
+                f"numbers [{count}] or [{count}, d]"
+            )
+        found[name] = as_float(values) if values.dtype.kind == "f" else values.astype(np.int32)
+    return found
 
 
 def write_points(
@@ -169,15 +245,16 @@ def write_points(
     points: np.ndarray,
     *,
     faces: np.ndarray | None = None,
+    edges: np.ndarray | None = None,
     like: PointFile | None = None,
 ) -> None:
     """Write a point file whole or not at all; see `encode_points`.
 
     Raises:
-        InputError: unknown ending, or `like` has another number of points.
+        InputError: as `encode_points`.
         StorageError: the place cannot be written.
     """
-    files.write_bytes(path, encode_points(path, points, faces=faces, like=like))
+    files.write_bytes(path, encode_points(path, points, faces=faces, edges=edges, like=like))
 
 
 def _split_key(path: str | Path, key: str | None) -> tuple[Path, str | None]:
@@ -189,30 +266,33 @@ def _split_key(path: str | Path, key: str | None) -> tuple[Path, str | None]:
 
 
 def _decode_numpy(path: Path, kind: str, key: str | None) -> Decoded:
-    """Points of a NumPy file, and of an archive its faces."""
+    """Points of a NumPy file, and of an archive its faces and edges."""
     if kind == "npy":
         array = npy.read_npy(path)
         return Decoded(array, None, _encode_npy, row)
     arrays = npy.read_npz(path)
     name = npy.choose_points(arrays, str(path), key)
-    faces = None
-    if name in ("points", "vertices") and "faces" in arrays:
-        table = arrays["faces"]
-        if table.ndim != 2 or table.shape[1] != 3 or table.dtype.kind not in "iu":
+    cells: dict[str, np.ndarray | None] = {"faces": None, "edges": None}
+    for noun, size in (("faces", 3), ("edges", 2)):
+        if name not in ("points", "vertices") or noun not in arrays:
+            continue
+        table = arrays[noun]
+        if table.ndim != 2 or table.shape[1] != size or table.dtype.kind not in "iu":
             raise InputError(
-                f"{path}: faces has shape {list(table.shape)} and dtype {table.dtype}; give an "
-                "integer array [f, 3]"
+                f"{path}: {noun} has shape {list(table.shape)} and dtype {table.dtype}; give an "
+                f"integer array [n, {size}]"
             )
-        sizes = np.full(len(table), 3)
-        check_cells(sizes, table.reshape(-1).astype(np.int64), len(arrays[name]), str(path))
-        faces = table.astype(np.int64)
+        sizes = np.full(len(table), size)
+        flat = table.reshape(-1).astype(np.int64)
+        check_cells(sizes, flat, len(arrays[name]), str(path), name=noun[:-1])
+        cells[noun] = table.astype(np.int64)
 
     def encode(points: np.ndarray) -> bytes:
         stream = io.BytesIO()
         np.savez(stream, allow_pickle=False, **{**arrays, name: points})
         return stream.getvalue()
 
-    return Decoded(arrays[name], faces, encode, row)
+    return Decoded(arrays[name], cells["faces"], encode, row, cells["edges"])
 
 
 def _encode_npy(points: np.ndarray) -> bytes:

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from geojax._core.errors import InputError
-from geojax.io.decoded import Decoded, check_cells, fans, number_rows, vertex
+from geojax.io.decoded import (
+    NUMBER,
+    Content,
+    Decoded,
+    check_cells,
+    fans,
+    number_rows,
+    some,
+    steps,
+    vertex,
+)
 
 # VTK's names of number types; binary data are big-endian.
 _TYPES = {
@@ -29,7 +39,7 @@ _TYPES = {
     "vtkidtype": ">i8",
 }
 _CELLS = ("VERTICES", "LINES", "POLYGONS", "TRIANGLE_STRIPS", "CELLS")
-_TRIANGLE, _QUAD, _POLYGON = 5, 9, 7
+_FACES, _LINES = (5, 7, 9), (3, 4)  # triangle, polygon, quad; line, polyline
 
 
 @dataclass
@@ -104,11 +114,8 @@ class _Cursor:
             raise self.error(f"{what} has a number that is no {kind}") from error
 
 
-_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)", re.I)
-
-
 def _is_number(word: bytes) -> bool:
-    return _NUMBER.fullmatch(word) is not None
+    return NUMBER.fullmatch(word.decode("latin-1")) is not None
 
 
 def _word_end(line: bytes, count: int) -> int:
@@ -130,8 +137,9 @@ def decode(data: bytes, where: str) -> Decoded:
     cursor = _Cursor(data, where)
     first = cursor.line()
     if first is None or not first.lower().startswith("# vtk datafile version"):
-        what = "XML VTK" if data.lstrip()[:1] == b"<" else "no VTK"
-        raise InputError(f"{where}: line 1: is {what}; save it as a legacy .vtk file")
+        if data.lstrip()[:1] == b"<":
+            raise InputError(f"{where}: line 1: is XML VTK; name it .vtp, or save it as legacy VTK")
+        raise InputError(f"{where}: line 1: is no VTK; save it as a legacy .vtk file")
     version = first.split()[-1]
     cursor.line()  # the title may be anything
     encoding = cursor.keyword_line()
@@ -180,22 +188,40 @@ def decode(data: bytes, where: str) -> Decoded:
         block = _encode_points(moved, word, cursor.binary)
         return data[: span[0]] + block + data[span[1] :]
 
-    return Decoded(points, _faces(cells, types), encode, vertex)
+    _sort_grid(cells, types)
+    faces, edges = _faces(cells), some(steps(*cells.get("LINES", _NONE)))
+    cut = int(np.sum(cells.get("POLYGONS", _NONE)[0] > 3))
+    return Decoded(points, faces, encode, vertex, edges, cut)
 
 
-def encode_new(points: np.ndarray, faces: np.ndarray | None = None) -> bytes:
-    """A text POLYDATA file with points (2-D ones get z = 0) and triangles."""
-    if points.shape[1] == 2:
-        points = np.concatenate([points, np.zeros((len(points), 1), points.dtype)], axis=1)
-    word = "float" if points.dtype == np.float32 else "double"
+def encode_new(content: Content) -> bytes:
+    """A text POLYDATA file."""
     head = b"# vtk DataFile Version 3.0\nwritten by geojax\nASCII\nDATASET POLYDATA\n"
-    body = _encode_points(points, word, binary=False)
-    if faces is None or not len(faces):
-        lines = [f"VERTICES {len(points)} {2 * len(points)}"]
-        lines += [f"1 {i}" for i in range(len(points))]
-    else:
-        lines = [f"POLYGONS {len(faces)} {4 * len(faces)}"]
-        lines += [f"3 {a} {b} {c}" for a, b, c in np.asarray(faces).tolist()]
+    body = _encode_points(content.points, content.word[0], binary=False)
+    count = len(content.points)
+    name, cells = next(
+        (
+            (name, cells)
+            for name, cells in (("POLYGONS", content.faces), ("LINES", content.edges))
+            if cells is not None
+        ),
+        ("VERTICES", np.arange(count)[:, None]),
+    )
+    size = cells.shape[1]
+    lines = [f"{name} {len(cells)} {(size + 1) * len(cells)}"]
+    lines += [f"{size} {' '.join(map(str, cell))}" for cell in cells.tolist()]
+    for part, number, data in (
+        ("POINT_DATA", count, content.point_data),
+        ("CELL_DATA", len(cells), content.cell_data),
+    ):
+        if data:
+            lines += [f"{part} {number}", f"FIELD FieldData {len(data)}"]
+        for key, values in data.items():
+            table = values.reshape(number, -1)
+            word = next(word for word, dtype in _TYPES.items() if dtype[1:] == table.dtype.str[1:])
+            # A blank would end the name.
+            lines.append(f"{key.replace(' ', '%20')} {table.shape[1]} {number} {word}")
+            lines += number_rows(table)
     return head + body + ("\n".join(lines) + "\n").encode()
 
 
@@ -249,13 +275,25 @@ def _read_cells(cursor: _Cursor, words: list[str], version: str) -> tuple[np.nda
     return sizes, flat[kept]
 
 
-def _faces(
-    cells: dict[str, tuple[np.ndarray, np.ndarray]], types: np.ndarray | None
-) -> np.ndarray | None:
+_NONE = np.empty(0, np.int64), np.empty(0, np.int64)
+
+
+def _sort_grid(cells: dict[str, tuple[np.ndarray, np.ndarray]], types: np.ndarray | None) -> None:
+    """Put the cells of an unstructured grid where those of the same kind stand in POLYDATA."""
+    if "CELLS" not in cells or types is None:
+        return
+    sizes, indices = cells.pop("CELLS")
+    if len(types) != len(sizes):
+        return
+    for name, kinds in (("POLYGONS", _FACES), ("LINES", _LINES)):
+        chosen = np.isin(types, kinds)
+        if np.any(chosen):
+            cells[name] = sizes[chosen], indices[np.repeat(chosen, sizes)]
+
+
+def _faces(cells: dict[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:
     """The triangles of polygons and strips, or None where there are no faces."""
-    parts = []
-    if "POLYGONS" in cells:
-        parts.append(fans(*cells["POLYGONS"]))
+    faces = fans(*cells.get("POLYGONS", _NONE))
     if "TRIANGLE_STRIPS" in cells:
         sizes, indices = cells["TRIANGLE_STRIPS"]
         ends = np.cumsum(sizes)
@@ -265,12 +303,5 @@ def _faces(
             for start, end in zip(ends - sizes, ends, strict=True)
             for k in range(int(start), int(end) - 2)
         ]
-        parts.append(np.asarray(strip, np.int64).reshape(-1, 3))
-    if "CELLS" in cells and types is not None:
-        sizes, indices = cells["CELLS"]
-        flat = np.isin(types, (_TRIANGLE, _QUAD, _POLYGON))
-        if len(types) == len(sizes):
-            keep = np.repeat(flat, sizes)
-            parts.append(fans(sizes[flat], indices[keep]))
-    faces = np.concatenate(parts) if parts else np.empty((0, 3), np.int64)
-    return faces if len(faces) else None
+        faces = np.concatenate([faces, np.asarray(strip, np.int64).reshape(-1, 3)])
+    return some(faces)

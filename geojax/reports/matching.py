@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class MatchView:
         unit: unit of the coordinates, if known.
         folds: number of places where the deformation folds over, if counted.
         outline: the points follow each other along one closed curve.
+        cells: the faces `[f, 3]` or edges `[e, 2]` of source and target, if they have any.
+        determinants: `[n]`, of the Jacobian at the vertices of a surface.
         source_name, target_name: what they are called.
     """
 
@@ -39,8 +41,21 @@ class MatchView:
     unit: str = ""
     folds: int | None = None
     outline: bool = False
+    cells: tuple[np.ndarray, np.ndarray] | None = None
+    determinants: np.ndarray | None = None
     source_name: str = "source"
     target_name: str = "target"
+
+    @property
+    def is_surface(self) -> bool:
+        """Whether the cells are faces."""
+        return self.cells is not None and self.cells[0].shape[1] == 3
+
+    def look(self, which: Literal[0, 1]) -> dict[str, Any]:
+        """How the points of the source (0) or the target (1) are drawn."""
+        if self.cells is not None and not self.is_surface:
+            return {"edges": self.cells[which]}
+        return {"line": self.outline, "closed": self.outline}
 
     @property
     def bounds(self) -> np.ndarray:
@@ -66,20 +81,23 @@ def match_section(
         view: the arrays.
         title, text, quantities, table, note: as for `Section`.
     """
+    if view.is_surface:
+        pictures = [*_surface_pictures(view), _convergence(view)]
+        return Section(title, text, quantities, pictures, table, note)
     seen = _in_plane(_thinned(view))
     pictures = [_before(seen), _after(seen)]
     if view.source.shape[1] == 2:
         pictures += [_grid(seen), _area(seen)]
     pictures += [_way(seen), _convergence(seen)]
     most = max(len(view.source), len(view.target))
-    if most > DRAWN and not view.outline:
+    if most > DRAWN and view.look(0).get("line") is False:
         text += f"\n\nOf up to {most:,} points {DRAWN:,} are drawn."
     return Section(title, text, quantities, pictures, table, note)
 
 
 def _thinned(view: MatchView) -> MatchView:
     """The same match with as many points as an eye can tell apart and a page can hold."""
-    if view.outline:
+    if view.outline or view.cells is not None:
         return view
     points = _evenly(len(view.source))
     return dataclasses.replace(
@@ -129,7 +147,9 @@ def _height(view: MatchView) -> float:
 
 def _before(view: MatchView) -> Picture:
     figure, axes = viz.new_figure(height=_height(view))
-    ax = viz.plot_match(view.source, view.target, ax=axes[0, 0], line=view.outline)
+    ax = viz.plot_match(
+        view.source, view.target, ax=axes[0, 0], line=view.outline, edges=view.cells
+    )
     _frame(ax, view)
     return Picture(
         viz.to_svg(figure),
@@ -140,7 +160,9 @@ def _before(view: MatchView) -> Picture:
 
 def _after(view: MatchView) -> Picture:
     figure, axes = viz.new_figure(height=_height(view))
-    ax = viz.plot_match(view.source, view.target, view.moved, axes[0, 0], line=view.outline)
+    ax = viz.plot_match(
+        view.source, view.target, view.moved, axes[0, 0], line=view.outline, edges=view.cells
+    )
     _frame(ax, view)
     return Picture(
         viz.to_svg(figure),
@@ -152,8 +174,7 @@ def _after(view: MatchView) -> Picture:
 def _grid(view: MatchView) -> Picture:
     figure, axes = viz.new_figure(height=_height(view))
     ax = viz.plot_grid(view.move, view.bounds, axes[0, 0], lines=36)
-    look: dict[str, Any] = {"line": view.outline, "closed": view.outline}
-    viz.plot_points(view.moved, ax, color=viz.MOVED, **look)
+    viz.plot_points(view.moved, ax, color=viz.MOVED, **view.look(0))
     _frame(ax, view)
     text = "A square grid, moved with the points. Where its cells are narrow, space was pressed."
     if view.folds == 0:
@@ -166,8 +187,8 @@ def _grid(view: MatchView) -> Picture:
 def _area(view: MatchView) -> Picture:
     figure, axes = viz.new_figure(height=_height(view))
     ax = viz.plot_area_change(view.move, view.bounds, axes[0, 0])
-    look: dict[str, Any] = {"line": view.outline, "closed": view.outline}
-    viz.plot_points(view.source, ax, color=viz.DARK, markersize=1.5, linewidth=0.9, **look)
+    look = {"markersize": 1.5, "linewidth": 0.9, **view.look(0)}
+    viz.plot_points(view.source, ax, color=viz.DARK, **look)
     _frame(ax, view, viz.DARK)
     return Picture(
         viz.to_svg(figure),
@@ -180,8 +201,8 @@ def _area(view: MatchView) -> Picture:
 def _way(view: MatchView) -> Picture:
     figure, axes = viz.new_figure(height=_height(view))
     ax = viz.plot_paths(view.paths, axes[0, 0])
-    look: dict[str, Any] = {"line": view.outline, "closed": view.outline}
-    viz.plot_points(view.target, ax, color=viz.TARGET, markersize=1.8, linewidth=0.9, **look)
+    look = {"markersize": 1.8, "linewidth": 0.9, **view.look(1)}
+    viz.plot_points(view.target, ax, color=viz.TARGET, **look)
     _frame(ax, view)
     return Picture(
         viz.to_svg(figure),
@@ -191,8 +212,64 @@ def _way(view: MatchView) -> Picture:
     )
 
 
+def _surface_pictures(view: MatchView) -> list[Picture]:
+    """Surfaces before and after, how much volume changed, and how far each vertex went."""
+    assert view.cells is not None, "surfaces have faces"
+    ours, theirs = view.cells
+    source, moved = _Mesh(view.source, ours), _Mesh(view.moved, ours)
+    target = _Mesh(view.target, theirs)
+    every = np.concatenate([view.source, view.target, view.moved])
+    look: dict[str, Any] = {"bounds": every, "views": viz.principal_views(view.target)}
+    unit = f" ({view.unit})" if view.unit else ""
+
+    before = viz.plot_surfaces(
+        [source, target], titles=[view.source_name, view.target_name], **look
+    )
+    after = viz.plot_surfaces(
+        [moved, target],
+        colors=(viz.MOVED, viz.TARGET),
+        titles=[f"{view.source_name}, moved", view.target_name],
+        **look,
+    )
+    shift = np.linalg.norm(view.moved - view.source, axis=1)
+    way = viz.plot_surfaces([source], values=[shift], label=f"distance moved{unit}", **look)
+    pictures = [
+        Picture(
+            viz.to_svg(before),
+            "Before",
+            f"{view.source_name} and {view.target_name} as they are, from their two broadest "
+            "sides, at one scale.",
+        ),
+        Picture(
+            viz.to_svg(after),
+            "After",
+            f"In green {view.source_name}, moved by the deformation, beside {view.target_name}.",
+        ),
+        Picture(viz.to_svg(way), "The way", "How far each place of the source went."),
+    ]
+    if view.determinants is not None:
+        change = np.log2(np.where(view.determinants > 0, view.determinants, np.nan))
+        limit = max(0.5, float(np.ceil(2 * np.nanquantile(np.abs(change), 0.995)) / 2))
+        volume = viz.plot_surfaces(
+            [moved],
+            values=[change],
+            colormap="RdBu_r",
+            limits=(-limit, limit),
+            label="change of volume, as a power of 2",
+            **look,
+        )
+        text = "Where space was stretched (red) or pressed (blue), on the moved source."
+        pictures.append(Picture(viz.to_svg(volume), "Change of volume", text))
+    return pictures
+
+
+class _Mesh(NamedTuple):
+    vertices: np.ndarray
+    faces: np.ndarray
+
+
 def _convergence(view: MatchView) -> Picture:
-    figure, axes = viz.new_figure(height=_height(view))
+    figure, axes = viz.new_figure(height=3.6 if view.is_surface else _height(view))
     viz.plot_convergence(view.objective, axes[0, 0], label="energy plus weighted distance")
     names = list(view.objective)
     text = (

@@ -30,6 +30,11 @@ from geojax.viz.style import (
     to_png as to_png,
     to_svg as to_svg,
 )
+from geojax.viz.surfaces import (
+    plot_surface as plot_surface,
+    plot_surfaces as plot_surfaces,
+    principal_views as principal_views,
+)
 from geojax.viz.trajectories import (
     Plane as Plane,
     plot_trajectories as plot_trajectories,

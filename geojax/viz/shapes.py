@@ -32,6 +32,7 @@ def plot_points(
     *,
     closed: bool = False,
     line: bool = False,
+    edges: Any = None,
     **options: Any,
 ) -> "Axes":
     """Points of the plane, as dots or joined by a line.
@@ -41,6 +42,7 @@ def plot_points(
         ax: where to draw; a new figure if None.
         closed: join the last point to the first (with `line`).
         line: a line in place of dots.
+        edges: `[e, 2]`, which points are joined; a line in place of dots.
         options: passed to `Axes.plot`: color, label, alpha and so on.
 
     Returns:
@@ -57,6 +59,11 @@ def plot_points(
     points = as_plane(points)
     if closed:
         points = np.concatenate([points, points[:1]])
+    if edges is not None:
+        # Lines end where a number is missing.
+        pieces = np.full((len(edges), 3, 2), np.nan)
+        pieces[:, :2] = points[np.asarray(edges)]
+        points, line = pieces.reshape(-1, 2), True
     look = {"linewidth": 1.4} if line else {"linestyle": "none", "marker": "o", "markersize": 2.6}
     ax.plot(points[:, 0], points[:, 1], **{"color": style.SOURCE, **look, **options})
     ax.set_aspect("equal")
@@ -71,6 +78,7 @@ def plot_match(
     *,
     paths: Any = None,
     line: bool = False,
+    edges: tuple[Any, Any] | None = None,
 ) -> "Axes":
     """Source and target, and where the source went.
 
@@ -80,6 +88,7 @@ def plot_match(
         ax: where to draw; a new figure if None.
         paths: `[k, n, d]`, positions on the way, drawn as thin lines.
         line: closed lines in place of dots.
+        edges: which points of the source and which of the target are joined, `[e, 2]` each.
     """
     ax = style.axes_or_new(ax)
     if paths is not None:
@@ -87,11 +96,12 @@ def plot_match(
         tracks = as_plane(flat.reshape(-1, flat.shape[-1])).reshape(*flat.shape[:2], 2)
         ax.plot(tracks[:, :, 0], tracks[:, :, 1], color=style.SOFT, linewidth=0.6, alpha=0.8)
     look: dict[str, Any] = {"line": line, "closed": line}
-    plot_points(target, ax, color=style.TARGET, label="target", **look)
+    ours, theirs = edges if edges is not None else (None, None)
+    plot_points(target, ax, color=style.TARGET, label="target", edges=theirs, **look)
     if moved is None or paths is not None:
-        plot_points(source, ax, color=style.SOURCE, label="source", **look)
+        plot_points(source, ax, color=style.SOURCE, label="source", edges=ours, **look)
     if moved is not None:
-        plot_points(moved, ax, color=style.MOVED, label="source, moved", **look)
+        plot_points(moved, ax, color=style.MOVED, label="source, moved", edges=ours, **look)
     style.bare(ax)
     return style.legend(ax, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
 

@@ -24,7 +24,9 @@ def matched(tmp_path_factory, new_process):
     io.write_points(folder / "source.ply", points.astype(np.float32), faces=faces)
     io.write_points(folder / "target.ply", (1.2 * points + 0.3).astype(np.float32), faces=faces)
     outcome = new_process(
-        "match", "source.ply", "target.ply", "--out", "run", "--num-steps", 4, cwd=folder
+        *("match", "source.ply", "target.ply", "--out", "run", "--num-steps", 4),
+        *("--fidelity", "landmarks"),
+        cwd=folder,
     )
     assert outcome.code == 0, outcome.err
     return folder, outcome
@@ -111,7 +113,8 @@ def test_another_run_in_the_same_folder_is_refused(matched, command):
     folder, _ = matched
     before = (folder / "run" / "result.json").read_bytes()
     files = [folder / "source.ply", folder / "target.ply"]
-    outcome = command("match", *files, "--out", folder / "run", "--weight", 5)
+    options = ("--out", folder / "run", "--weight", 5, "--fidelity", "landmarks")
+    outcome = command("match", *files, *options)
     assert outcome.code == 2
     assert "holds the result of another run (" in outcome.err
     assert "weight: None there, 5.0 here" in outcome.err

@@ -27,13 +27,16 @@ BINARY_VTK = (
     + b"\nCONNECTIVITY vtktypeint64\n"
     + np.arange(3).astype(">i8").tobytes()
 )
+TEXT_STL = (
+    b"solid\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex 0 1 0\nendloop\n"
+    b"endfacet\nendsolid\n"
+)
+ENDINGS = ["csv", "txt", "vtk", "vtp", "ply", "obj", "off", "stl", "gii", "pial", "npz", "npy"]
 FILES = [
-    *(
-        (ending, encode_points(f"a.{ending}", POINTS, faces=FACES))
-        for ending in ("csv", "txt", "vtk", "ply", "npz", "npy")
-    ),
+    *((ending, encode_points(f"a.{ending}", POINTS, faces=FACES)) for ending in ENDINGS),
     ("ply", TEXT_PLY),
     ("vtk", BINARY_VTK),
+    ("stl", TEXT_STL),
 ]
 
 

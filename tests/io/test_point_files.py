@@ -50,7 +50,9 @@ def npy(array, **options) -> bytes:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dimension", [2, 3])
-@pytest.mark.parametrize("ending", ["npy", "npz", "csv", "txt", "tsv", "vtk", "ply"])
+@pytest.mark.parametrize(
+    "ending", ["npy", "npz", "csv", "txt", "tsv", "vtk", "vtp", "ply", "obj", "off"]
+)
 def test_round_trip_is_exact(tmp_path, ending, dimension, dtype):
     points = np.random.default_rng(0).normal(size=(7, dimension)).astype(dtype) / 3
     points[:, -1] += 1  # not flat
@@ -302,7 +304,7 @@ BAD_FILES = [
     ("a.csv", "1,2\n3,1_0\n", r"'1_0' is not a number"),
     ("a.csv", "1,2\n3,\0\n", r"line 2 holds a NUL byte"),
     # damaged meshes
-    ("a.vtk", "<?xml version='1.0'?>", r"line 1: is XML VTK; save it as a legacy \.vtk file"),
+    ("a.vtk", "<?xml version='1.0'?>", r"line 1: is XML VTK; name it \.vtp, or save it"),
     (
         "a.vtk",
         VTK.replace("POLYDATA", "STRUCTURED_GRID"),
@@ -324,7 +326,7 @@ BAD_FILES = [
         "end_header\n0 0\n",
         r"ends at vertex 1 of 2; the file is cut off",
     ),
-    ("a.stl", "solid", r"the ending '\.stl' is no point format; use one of \.npy, \.npz"),
+    ("a.step", "solid", r"the ending '\.step' is no point format; use one of \.npy, \.npz"),
 ]
 
 

@@ -56,6 +56,27 @@ def check(check_page):
     return check
 
 
+def test_match_of_surfaces_shows_them_from_two_sides(check):
+    faces = np.stack([np.arange(k, k + 18) for k in range(3)], axis=1)
+    view = match_view(3, cells=(faces, faces[:5]), determinants=np.linspace(0.5, 2, 20))
+    section = match_section(view, title="A match")
+    titles = [picture.title for picture in section.pictures]
+    assert titles == ["Before", "After", "The way", "Change of volume", "Energy curve"]
+    check(section, "source, moved", "distance moved", "as a power of 2")
+    without = match_section(dataclasses.replace(view, determinants=None), title="A match")
+    assert "Change of volume" not in [picture.title for picture in without.pictures]
+
+
+def test_match_of_curves_draws_their_edges(check):
+    edges = np.stack([np.arange(18), np.arange(1, 19)], axis=1)
+    view = match_view(2, cells=(edges, edges[:5]))
+    assert view.look(0)["edges"] is edges
+    assert match_view(2).look(0) == {"line": False, "closed": False}
+    section = match_section(view, title="A match")
+    assert len(section.pictures) == 6
+    check(section, "Change of area")
+
+
 @pytest.mark.parametrize("outline", [True, False])
 def test_match_in_the_plane_shows_its_grid(check, outline):
     view = match_view(2, outline=outline, unit="mm", source_name="left", target_name="right")

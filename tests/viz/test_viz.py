@@ -23,6 +23,7 @@ POINTS = np.random.default_rng(0).normal(size=(12, 2))
             POINTS, POINTS + 1, POINTS + 0.5, ax, paths=np.stack([POINTS] * 3)
         ),
         lambda ax: viz.plot_match(POINTS, POINTS + 1, POINTS + 0.5, ax, line=True),
+        lambda ax: viz.plot_match(POINTS, POINTS, POINTS, ax, edges=([[0, 1]], [[2, 3], [4, 0]])),
         lambda ax: viz.plot_grid(lambda x: 2 * x, [[0, 0], [1, 2]], ax),
         lambda ax: viz.plot_paths(np.random.default_rng(1).normal(size=(5, 9, 2)), ax),
         lambda ax: viz.plot_area_change(lambda x: 2 * x, [[0, 0], [1, 2]], ax),
@@ -54,6 +55,13 @@ def test_points_land_where_they_are():
     space = np.stack([POINTS[:, 0], np.zeros(12), 9 * POINTS[:, 1]], axis=1)
     flat = viz.plot_points(space).lines[0].get_xydata()
     np.testing.assert_array_equal(flat, space[:, [0, 2]])
+
+
+def test_edges_are_lines_of_their_own():
+    (line,) = viz.plot_points(POINTS, edges=[[3, 1], [0, 2]]).lines
+    drawn = line.get_xydata()
+    np.testing.assert_array_equal(drawn[[0, 1, 3, 4]], POINTS[[3, 1, 0, 2]])
+    assert np.all(np.isnan(drawn[[2, 5]]))
 
 
 def test_grid_is_square_and_moved():
