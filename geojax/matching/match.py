@@ -157,7 +157,7 @@ def match(
         adjoint=adjoint,
         max_steps=max_steps,
     )
-    states = _minimise(minimiser, problem, start, rounds, tolerance, max_iterations, progress)
+    states = minimise(minimiser, problem, start, rounds, tolerance, max_iterations, progress)
     if not checks.is_tracer(tolerance) and tolerance < _NEWTON and problem.twice_differentiable:
         states[-1] = _newton(problem, states[-1], tolerance)
     found = _finish(problem, states)
@@ -166,7 +166,7 @@ def match(
     return throw_if_failed(found, found.result, what="match") if throw else found
 
 
-def _minimise(
+def minimise(
     minimiser, problem, momentum, rounds, tolerance, max_iterations, progress
 ) -> list[State]:
     """All rounds, coarse to fine, and the state at the end of each."""

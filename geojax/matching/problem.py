@@ -11,6 +11,7 @@ from geojax.actions import Points
 from geojax.flows import Path
 from geojax.geodesics import hamiltonian, shoot
 from geojax.kernels import kernel_sum
+from geojax.matching.solvers import Coordinates
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity
 
@@ -91,6 +92,10 @@ class Problem(eqx.Module):
         """Derivative of the objective at zero momentum: there points move by `K p` exactly."""
         pull = jax.grad(self.fidelity.cross)(self.source, self.target)
         return self.weight * kernel_sum(self.metric.kernel, self.base, self.source, pull)
+
+    def coordinates(self) -> Coordinates:
+        """Coordinates of momenta in which the objective is nearly round."""
+        return Coordinates.of(self.metric, self.fidelity, self.weight, self.base)
 
 
 def moved_source(path: Path) -> Float[Array, "k n d"]:

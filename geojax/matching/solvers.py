@@ -1,4 +1,4 @@
-"""The minimiser of a matching problem: `init` and `step`.
+"""The minimiser of matching problems: `init` and `step`.
 
 Preconditioned L-BFGS. Matrix-free Gauss-Newton was measured beside it on landmarks (weights 1e2 to
 1e5): it needed more iterations but at the largest weight, and 20 to 100 times the time everywhere.
@@ -7,16 +7,17 @@ Levenberg-Marquardt.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from geojax._core import checks, compat
-from geojax.matching.problem import Problem
+from geojax.metrics import RKHS
+from geojax.shapes import AbstractFidelity
 
 # Control points up to which a matrix over pairs of them is factored to precondition the search.
 _LARGEST_FACTOR = 2000
@@ -29,6 +30,44 @@ _DECREASE, _CURVATURE = 1e-4, 0.9
 # Iterations in a row that may lower neither the objective nor the gradient by more than round-off
 # before the search is given up.
 _PATIENCE = 10
+
+
+@runtime_checkable
+class Searched(Protocol):
+    """Coordinates of a search: one array of numbers for an unknown of any structure."""
+
+    def momentum(self, a: Float[Array, "..."], /) -> PyTree:
+        """The unknown with coordinates a."""
+        ...
+
+    def coordinates(self, momentum: PyTree, /) -> Float[Array, "..."]:
+        """The coordinates of an unknown."""
+        ...
+
+    def gradient(self, gradient: PyTree, /) -> Float[Array, "..."]:
+        """A derivative in the unknown as a derivative in the coordinates."""
+        ...
+
+
+@runtime_checkable
+class Minimisable(Protocol):
+    """What a search minimises: a function of an initial momentum, or of several unknowns."""
+
+    def objective(self, momentum: PyTree, /) -> Float[Array, ""]:
+        """What is to be small, without what only the targets decide."""
+        ...
+
+    def constant(self) -> Float[Array, ""]:
+        """What only the targets decide."""
+        ...
+
+    def gradient_at_rest(self) -> PyTree:
+        """Derivative of the objective where nothing moves: it sets the scale of tolerances."""
+        ...
+
+    def coordinates(self) -> Searched:
+        """Coordinates in which the objective is nearly round."""
+        ...
 
 
 class Coordinates(eqx.Module):
@@ -45,16 +84,21 @@ class Coordinates(eqx.Module):
     factor: Float[Array, "c c"] | None
 
     @classmethod
-    def of(cls, problem: Problem) -> "Coordinates":
-        """The coordinates of a problem's metric, fidelity and control points."""
-        # not all leaves are arrays: a step size controller holds functions
-        arrays, rest = eqx.partition(problem, eqx.is_inexact_array)
-        problem = eqx.combine(jax.lax.stop_gradient(arrays), rest)
-        base = problem.base
+    def of(
+        cls,
+        metric: RKHS,
+        fidelity: AbstractFidelity,
+        weight: Float[Array, ""],
+        base: Float[Array, "c d"],
+    ) -> "Coordinates":
+        """The coordinates of momenta on points, of a metric and a weighted fidelity."""
+        # not all leaves are arrays: a fidelity may hold names
+        arrays, rest = eqx.partition((metric, fidelity, weight, base), eqx.is_inexact_array)
+        metric, fidelity, weight, base = eqx.combine(jax.lax.stop_gradient(arrays), rest)
         if base.shape[0] > _LARGEST_FACTOR:
             return cls(None)
-        kernel = problem.metric.kernel(base, base)
-        hessian = kernel + problem.weight * kernel @ problem.fidelity.curvature(base) @ kernel
+        kernel = metric.kernel(base, base)
+        hessian = kernel + weight * kernel @ fidelity.curvature(base) @ kernel
         ridge = _RIDGE * jnp.trace(hessian)
         identity = jnp.eye(base.shape[0], dtype=kernel.dtype)
         return cls(jnp.linalg.cholesky(hessian + ridge * identity))
@@ -80,7 +124,7 @@ class State(eqx.Module):
     """What an iteration carries.
 
     Attributes:
-        position: current momentum, in `coordinates`.
+        position: current momentum (or what else is searched), in `coordinates`.
         coordinates: of the search.
         value: objective there, without what only the target decides.
         offset: what only the target decides.
@@ -96,11 +140,11 @@ class State(eqx.Module):
         inner: the memory of optax's L-BFGS.
     """
 
-    position: Float[Array, "c d"]
-    coordinates: Coordinates
+    position: Float[Array, "..."]
+    coordinates: Searched
     value: Float[Array, ""]
     offset: Float[Array, ""]
-    gradient: Float[Array, "c d"]
+    gradient: Float[Array, "..."]
     history: Float[Array, " k"]
     first_norm: Float[Array, ""]
     iteration: Int[Array, ""]
@@ -113,7 +157,7 @@ class State(eqx.Module):
     inner: Any
 
     @property
-    def momentum(self) -> Float[Array, "c d"]:
+    def momentum(self) -> PyTree:
         """Current momentum."""
         return self.coordinates.momentum(self.position)
 
@@ -146,13 +190,13 @@ class LBFGS(eqx.Module):
         checks.count(self.memory, "memory")
         checks.count(self.max_linesearch_steps, "max_linesearch_steps")
 
-    def init(self, problem: Problem, momentum: Float[Array, "c d"], length: int) -> State:
+    def init(self, problem: Minimisable, momentum: PyTree, length: int) -> State:
         """State before anything is evaluated, with room for `length` iterations in the history.
 
         The first step only evaluates the objective at the start, so that a search compiles its
         gradient once.
         """
-        coordinates = Coordinates.of(problem)
+        coordinates = problem.coordinates()
         position = coordinates.coordinates(momentum)
         # relative to rest, not to a warm start, which may be near the minimum already
         first = jnp.linalg.norm(coordinates.gradient(problem.gradient_at_rest()))
@@ -179,7 +223,7 @@ class LBFGS(eqx.Module):
     def _memory(self):
         return optax.scale_by_lbfgs(memory_size=self.memory)
 
-    def step(self, problem: Problem, state: State, tolerance: Float[ArrayLike, ""]) -> State:
+    def step(self, problem: Minimisable, state: State, tolerance: Float[ArrayLike, ""]) -> State:
         """One iteration."""
         with compat.standard_promotion():
             scaled, inner = self._memory.update(state.gradient, state.inner, state.position)
@@ -240,7 +284,7 @@ class _Trial(NamedTuple):
     low: Float[Array, ""]
     high: Float[Array, ""]
     value: Float[Array, ""]
-    gradient: Float[Array, "c d"]
+    gradient: Float[Array, "..."]
     accepted: Bool[Array, ""]
     evaluations: Int[Array, ""]
 
@@ -284,18 +328,18 @@ def _line_search(objective, position, value, gradient, direction, noise, max_ste
     return jax.lax.while_loop(unfinished, turn, start)
 
 
-def _objective(problem: Problem, coordinates: Coordinates) -> Callable[[Array], Array]:
+def _objective(problem: Minimisable, coordinates: Searched) -> Callable[[Array], Array]:
     return lambda position: problem.objective(coordinates.momentum(position))
 
 
 @eqx.filter_jit
 def run(
     minimiser: LBFGS,
-    problem: Problem,
+    problem: Minimisable,
     state: State,
     tolerance: Float[ArrayLike, ""],
     until: Int[ArrayLike, ""],
-) -> tuple[State, Float[Array, "c d"]]:
+) -> tuple[State, PyTree]:
     """Iterate until done or until iteration `until`; the state and its momentum.
 
     Compiled once for all rounds and chunks.
