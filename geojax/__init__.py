@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         sectional_curvature as sectional_curvature,
         shoot as shoot,
     )
-    from geojax.matching import load_match as load_match, match as match
+    from geojax.matching import atlas as atlas, load_match as load_match, match as match
     from geojax.training import evaluate as evaluate, fit as fit, predict as predict
 
     __version__: str
@@ -63,6 +63,7 @@ SUBPACKAGES = frozenset(
 
 # Public verb -> the subpackage that defines it.
 VERBS = {
+    "atlas": "matching",
     "distance": "geodesics",
     "evaluate": "training",
     "fit": "training",

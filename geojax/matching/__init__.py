@@ -1,5 +1,6 @@
 """Matching: the deformation of least energy that carries a source to a target."""
 
+from geojax.matching.atlas import Atlas as Atlas, atlas as atlas
 from geojax.matching.match import match as match
 from geojax.matching.problem import Problem as Problem
 from geojax.matching.result import Match as Match, load_match as load_match

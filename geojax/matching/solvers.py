@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from geojax._core import checks, compat
+from geojax._core.results import RESULTS, code_if
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity
 
@@ -166,6 +167,13 @@ class State(eqx.Module):
         """Norm of the gradient, relative to that at zero momentum; NaN before it is known."""
         norm = jnp.linalg.norm(self.gradient) / self.first_norm
         return jnp.where(jnp.isfinite(self.value), norm, jnp.nan)
+
+    @property
+    def result(self) -> RESULTS:
+        """Result code: converged, or stalled as near as round-off allows."""
+        reachable = 32 * float(jnp.finfo(self.position.dtype).eps) ** 0.5
+        near = self.stalled & (self.gradient_norm <= reachable) & jnp.isfinite(self.value)
+        return code_if(~(self.converged | near), RESULTS.not_converged)
 
     @property
     def done(self) -> Bool[Array, ""]:
