@@ -37,8 +37,14 @@ if TYPE_CHECKING:
         parallel_transport as parallel_transport,
         sectional_curvature as sectional_curvature,
         shoot as shoot,
+        tangent_pca as tangent_pca,
     )
-    from geojax.matching import atlas as atlas, load_match as load_match, match as match
+    from geojax.matching import (
+        atlas as atlas,
+        load_match as load_match,
+        match as match,
+        regress as regress,
+    )
     from geojax.training import evaluate as evaluate, fit as fit, predict as predict
 
     __version__: str
@@ -75,8 +81,10 @@ VERBS = {
     "mean": "geodesics",
     "parallel_transport": "geodesics",
     "predict": "training",
+    "regress": "matching",
     "sectional_curvature": "geodesics",
     "shoot": "geodesics",
+    "tangent_pca": "geodesics",
 }
 
 

@@ -1,5 +1,6 @@
 """Many targets of one source: bound, padded and stacked, so that they share one program."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -126,11 +127,7 @@ class Subjects(eqx.Module):
             return jnp.sum(self.map(pair))
 
         # row by row: all pairs at a time would be too many
-        return jnp.sum(eqx.tree_at(_batch, self, 1).map(row)) / len(self.order)
-
-
-def _batch(subjects):
-    return subjects.batch_size
+        return jnp.sum(dataclasses.replace(self, batch_size=1).map(row)) / len(self.order)
 
 
 def as_points(
