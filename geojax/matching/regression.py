@@ -184,9 +184,11 @@ class Regression(eqx.Module):
         Gradient: forward and reverse, in the time and the regression.
         """
         if not checks.is_tracer(t):
-            checks.finite(arrayed := np.asarray(t, float), "t")
-            if arrayed.ndim:
-                raise InputError(f"Argument t must be one number, but has shape {arrayed.shape}.")
+            checks.finite(np.asarray(t, float), "t")
+            if np.ndim(t):
+                raise InputError(
+                    f"Argument t must be one number, but has shape {list(np.shape(t))}."
+                )
         return like_given(self.shape, _at(self, jnp.asarray(t, self.vertices.dtype)))
 
 
@@ -271,19 +273,19 @@ def regress(
 
     Reference: `[fletcher2013geodesic]`.
     """
-    times = checks.finite(np.asarray(times, float), "times")
-    if times.shape != (len(shapes),):
+    when = checks.finite(np.asarray(times, float), "times")
+    if when.shape != (len(shapes),):
         raise InputError(
             f"Argument times must hold one number for each of the {len(shapes)} shapes, but has "
-            f"shape {list(times.shape)}."
+            f"shape {list(when.shape)}."
         )
-    begin = float(np.min(times) if t0 is None else checks.finite(t0, "t0"))
-    if np.min(times) < begin or np.max(times) <= begin:
+    begin = float(np.min(when) if t0 is None else checks.finite(t0, "t0"))
+    if np.min(when) < begin or np.max(when) <= begin:
         raise InputError(
             f"Argument times must not be before t0 = {begin:g} and not all be at t0, but runs "
-            f"from {np.min(times):g} to {np.max(times):g}."
+            f"from {np.min(when):g} to {np.max(when):g}."
         )
-    start = shapes[int(np.argmin(times))] if baseline is None else baseline
+    start = shapes[int(np.argmin(when))] if baseline is None else baseline
     fields, minimiser, rounds = prepare(
         start,
         shapes,
@@ -300,14 +302,15 @@ def regress(
         num_steps=num_steps,
         solver=solver,
     )
-    end = float(np.max(times))
-    stops = np.unique(np.concatenate([[0.0], (times - begin) / (end - begin)]))
+    end = float(np.max(when))
+    stops = np.unique(np.concatenate([[0.0], (when - begin) / (end - begin)]))
     gaps = np.diff(stops)
     dtype = fields["source"].dtype
+    fields["num_steps"] = int(np.ceil(num_steps * np.max(gaps) - 1e-9))
     problem = RegressionProblem(
-        **fields | {"num_steps": int(np.ceil(num_steps * np.max(gaps) - 1e-9))},
+        **fields,
         gaps=jnp.asarray(gaps, dtype),
-        seen=jnp.asarray(np.searchsorted(stops, (times - begin) / (end - begin))),
+        seen=jnp.asarray(np.searchsorted(stops, (when - begin) / (end - begin))),
         moves_template=bool(estimate_baseline),
     )
     states = minimise(
