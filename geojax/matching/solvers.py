@@ -21,7 +21,7 @@ from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity
 
 # Control points up to which a matrix over pairs of them is factored to precondition the search.
-_LARGEST_FACTOR = 2000
+LARGEST_FACTOR = 2000
 # The diagonal of that is raised by this part of its trace. Directions that the kernel hardly sees
 # at the start are seen later on, so less is no better (measured), and float32 could not factor it.
 _RIDGE = 1e-3
@@ -96,12 +96,16 @@ class Coordinates(eqx.Module):
         # not all leaves are arrays: a fidelity may hold names
         arrays, rest = eqx.partition((metric, fidelity, weight, base), eqx.is_inexact_array)
         metric, fidelity, weight, base = eqx.combine(jax.lax.stop_gradient(arrays), rest)
-        if base.shape[0] > _LARGEST_FACTOR:
+        if base.shape[0] > LARGEST_FACTOR:
             return cls(None)
         kernel = metric.kernel(base, base)
-        hessian = kernel + weight * kernel @ fidelity.curvature(base) @ kernel
+        return cls.round(kernel + weight * kernel @ fidelity.curvature(base) @ kernel)
+
+    @classmethod
+    def round(cls, hessian: Float[Array, "c c"]) -> "Coordinates":
+        """The coordinates in which a Hessian is nearly the identity."""
         ridge = _RIDGE * jnp.trace(hessian)
-        identity = jnp.eye(base.shape[0], dtype=kernel.dtype)
+        identity = jnp.eye(hessian.shape[0], dtype=hessian.dtype)
         return cls(jnp.linalg.cholesky(hessian + ridge * identity))
 
     def momentum(self, a: Float[Array, "c d"]) -> Float[Array, "c d"]:

@@ -43,17 +43,22 @@ def moved_template(
 class JointCoordinates(eqx.Module):
     """Coordinates of all unknowns, one after the other: round in each, as far as is known.
 
+    Where the template moves, all momenta give way, as far as they can: a shift of both that leaves
+    the shapes where they are costs energy only, and would be a long flat valley otherwise.
+
     Attributes:
         momenta: of each momentum.
         template: of the template's weights; None if it stays.
         length: by how far control points move in a coordinate of one; None if they stay.
         unravel: puts the coordinates apart.
+        yielding: the momentum that undoes the template's weights; None where none does.
     """
 
     momenta: Coordinates
     template: Coordinates | None
     length: Float[Array, ""] | None
     unravel: Callable[[Array], Unknowns] = eqx.field(static=True)
+    yielding: Float[Array, "c n"] | None = None
 
     @classmethod
     def of(
@@ -62,23 +67,38 @@ class JointCoordinates(eqx.Module):
         momenta: Coordinates,
         template: Coordinates | None = None,
         length: Float[Array, ""] | None = None,
+        yielding: Float[Array, "c n"] | None = None,
     ) -> "JointCoordinates":
         """Those of unknowns like these."""
-        return cls(momenta, template, length, ravel_pytree(like)[1])
+        return cls(momenta, template, length, ravel_pytree(like)[1], yielding)
 
     def momentum(self, a: Float[Array, " k"]) -> Unknowns:
         """The unknowns with coordinates a."""
-        return self._each(self.unravel(a), lambda c, x: c.momentum(x), lambda length, x: length * x)
+        found = self._each(
+            self.unravel(a), lambda c, x: c.momentum(x), lambda length, x: length * x
+        )
+        return self._yield(found, -1.0)
 
     def coordinates(self, momentum: Unknowns) -> Float[Array, " k"]:
         """The coordinates of unknowns."""
-        each = self._each(momentum, lambda c, x: c.coordinates(x), lambda length, x: x / length)
+        each = self._each(
+            self._yield(momentum, 1.0), lambda c, x: c.coordinates(x), lambda length, x: x / length
+        )
         return ravel_pytree(each)[0]
 
     def gradient(self, gradient: Unknowns) -> Float[Array, " k"]:
         """A derivative in the unknowns as a derivative in the coordinates."""
+        if self.yielding is not None:
+            template = gradient.template - self.yielding.T @ jnp.sum(gradient.momenta, axis=0)
+            gradient = eqx.tree_at(lambda u: u.template, gradient, template)
         each = self._each(gradient, lambda c, x: c.gradient(x), lambda length, x: length * x)
         return ravel_pytree(each)[0]
+
+    def _yield(self, unknowns, sign) -> Unknowns:
+        if self.yielding is None:
+            return unknowns
+        shift = sign * (self.yielding @ unknowns.template)
+        return eqx.tree_at(lambda u: u.momenta, unknowns, unknowns.momenta + shift[None])
 
     def _each(self, unknowns, apply, scale) -> Unknowns:
         momenta, template, points = unknowns.momenta, unknowns.template, unknowns.control_points

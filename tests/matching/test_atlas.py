@@ -229,7 +229,7 @@ class TestDeformetrica:
     @staticmethod
     def surface(name):
         decoded = read_points(data(f"deformetrica_oracles/{name}"))
-        return Surface(np.asarray(decoded.points, np.float64), decoded.cells)
+        return Surface(np.asarray(decoded.points, np.float64), decoded.faces)
 
     @pytest.mark.slow
     def test_stored_run(self):
