@@ -25,9 +25,6 @@ from geojax.matching.unknowns import JointCoordinates, Unknowns, moved_template,
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity
 
-# Of the trace of a kernel matrix, added to its diagonal before it is solved with.
-_RIDGE = 1e-6
-
 
 class AtlasProblem(eqx.Module):
     """Minimise `sum_s energy(p_s) + weight * fidelity(template carried by p_s, subject s)`.
@@ -133,19 +130,12 @@ class AtlasProblem(eqx.Module):
 
     def _template_coordinates(self, fidelity):
         """Coordinates of the template's weights, and the momentum that undoes them."""
-        source, kernel, count = self.source, self.metric.kernel, len(self.fidelity.order)
-        if max(source.shape[0], self.base.shape[0]) > LARGEST_FACTOR:
+        source, count = self.source, len(self.fidelity.order)
+        if self.control_points is not None or source.shape[0] > LARGEST_FACTOR:
+            # few momenta undo little of the template: measured, giving way was no faster there
             return Coordinates.of(self.metric, fidelity, count * self.weight, source), None
-        near = kernel(source, source)
-        if self.control_points is None:
-            return Coordinates.round(count * near), jnp.eye(len(source), dtype=source.dtype)
-        own, across = kernel(self.base, self.base), kernel(self.base, source)
-        ridge = _RIDGE * jnp.trace(own) * jnp.eye(len(own), dtype=own.dtype)
-        yielding = jnp.linalg.solve(own + ridge, across)
-        # what momenta undo costs energy, what they cannot costs fidelity
-        left = near - across.T @ yielding
-        seen = self.weight * left.T @ fidelity.curvature(source) @ left
-        return Coordinates.round(count * (yielding.T @ own @ yielding + seen)), yielding
+        near = self.metric.kernel(source, source)
+        return Coordinates.round(count * near), jnp.eye(len(source), dtype=source.dtype)
 
 
 class Atlas(eqx.Module):

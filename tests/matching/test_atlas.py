@@ -175,7 +175,7 @@ def test_one_subject_is_a_match():
 def test_derivative_of_the_objective():
     def value(t):
         subjects = jnp.asarray(SUBJECTS) * (1 + t)
-        options = dict(control_points=CONTROLS, weight=100.0, tolerance=1e-6)
+        options = dict(control_points=CONTROLS, weight=100.0, tolerance=1e-5, max_iterations=900)
         return atlas(TEMPLATE, subjects, metric=KERNEL, **options).objective
 
     gradient = jax.grad(value)(0.0)
@@ -245,7 +245,7 @@ class TestDeformetrica:
         # the two definitions agree: at rest with a float64 value of the same objective,
         # and at the stored parameters with what was written in float32
         found = atlas(start, subjects, control_points=controls, **STORED)
-        np.testing.assert_allclose(2 * found.history[0], 44.07138921672118, rtol=1e-9)
+        np.testing.assert_allclose(2 * found.history[0], 44.07138921672118, rtol=1e-8)
         problem = found.problem
         template = theirs.vertices
 
