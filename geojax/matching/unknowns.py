@@ -88,7 +88,7 @@ class JointCoordinates(eqx.Module):
 
     def gradient(self, gradient: Unknowns) -> Float[Array, " k"]:
         """A derivative in the unknowns as a derivative in the coordinates."""
-        if self.yielding is not None:
+        if self.yielding is not None and gradient.template is not None:
             template = gradient.template - self.yielding.T @ jnp.sum(gradient.momenta, axis=0)
             gradient = eqx.tree_at(lambda u: u.template, gradient, template)
         each = self._each(gradient, lambda c, x: c.gradient(x), lambda length, x: length * x)

@@ -134,13 +134,26 @@ def test_gradient():
     stated = eqx.filter_jit(lambda p: p.gradient_at_rest())(problem)
     for left, right in zip(jax.tree.leaves(stated), jax.tree.leaves(exact), strict=True):
         np.testing.assert_allclose(left, right, atol=1e-9)
-    # coordinates are linear, each way the inverse of the other
+    check_coordinates(problem, at, along, stated)
+
+
+def check_coordinates(problem, at, along, gradient):
+    """They are linear, each way the inverse of the other, and gradients their transpose."""
     search = eqx.filter_jit(lambda p: p.coordinates())(problem)
     again = search.momentum(search.coordinates(at))
     for left, right in zip(jax.tree.leaves(again), jax.tree.leaves(at), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-8, atol=1e-10)
-    pairing = jnp.vdot(search.gradient(stated), search.coordinates(along))
-    np.testing.assert_allclose(pairing, inner(stated, along), rtol=1e-8)
+    pairing = jnp.vdot(search.gradient(gradient), search.coordinates(along))
+    np.testing.assert_allclose(pairing, inner(gradient, along), rtol=1e-8)
+
+
+def test_coordinates_of_momenta_that_give_way():
+    problem = atlas(TEMPLATE, SUBJECTS, metric=KERNEL, max_iterations=1, throw=False).problem
+    rest, rng = problem.at_rest(), np.random.default_rng(0)
+    at, along, gradient = (
+        jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), rest) for _ in range(3)
+    )
+    check_coordinates(problem, at, along, gradient)
 
 
 def test_curves_of_other_samplings_in_one_program():
