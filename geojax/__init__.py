@@ -37,11 +37,14 @@ if TYPE_CHECKING:
         parallel_transport as parallel_transport,
         sectional_curvature as sectional_curvature,
         shoot as shoot,
+        tangent_pca as tangent_pca,
     )
     from geojax.matching import (
+        atlas as atlas,
         load_match as load_match,
         match as match,
         match_many as match_many,
+        regress as regress,
     )
     from geojax.training import evaluate as evaluate, fit as fit, predict as predict
 
@@ -67,6 +70,7 @@ SUBPACKAGES = frozenset(
 
 # Public verb -> the subpackage that defines it.
 VERBS = {
+    "atlas": "matching",
     "distance": "geodesics",
     "evaluate": "training",
     "fit": "training",
@@ -79,8 +83,10 @@ VERBS = {
     "mean": "geodesics",
     "parallel_transport": "geodesics",
     "predict": "training",
+    "regress": "matching",
     "sectional_curvature": "geodesics",
     "shoot": "geodesics",
+    "tangent_pca": "geodesics",
 }
 
 

@@ -15,3 +15,4 @@ from geojax.geodesics.logarithm import (
 from geojax.geodesics.means import Mean as Mean, mean as mean
 from geojax.geodesics.parallel import parallel_transport as parallel_transport
 from geojax.geodesics.shooting import jacobi_field as jacobi_field, shoot as shoot
+from geojax.geodesics.tangent_pca import TangentPCA as TangentPCA, tangent_pca as tangent_pca

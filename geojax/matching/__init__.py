@@ -1,6 +1,8 @@
 """Matching: the deformation of least energy that carries a source to a target."""
 
+from geojax.matching.atlas import Atlas as Atlas, atlas as atlas
 from geojax.matching.many import match_many as match_many
 from geojax.matching.match import match as match
 from geojax.matching.problem import Problem as Problem
+from geojax.matching.regression import Regression as Regression, regress as regress
 from geojax.matching.result import Match as Match, load_match as load_match

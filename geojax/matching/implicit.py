@@ -4,11 +4,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from geojax._core.errors import InputError
 from geojax.matching.problem import Problem
-from geojax.matching.solvers import Coordinates, State
+from geojax.matching.solvers import Minimisable, Searched, State
 
 # A linear solve that misses by more, relatively, is withheld.
 _SOLVED = 1e-3
@@ -25,7 +25,7 @@ class Solve:
     conjugate gradients.
     """
 
-    def __init__(self, problem: Problem, coordinates: Coordinates, momentum: Float[Array, "c d"]):
+    def __init__(self, problem: Problem, coordinates: Searched, momentum: Float[Array, "c d"]):
         self.coordinates = coordinates
         self.gradient, self._push = jax.linearize(problem.gradient, momentum)
 
@@ -103,9 +103,7 @@ def refine(
 
 
 @eqx.filter_custom_vjp
-def optimum(
-    problem: Problem, momentum: Float[Array, "c d"], value: Float[Array, ""]
-) -> Float[Array, ""]:
+def optimum(problem: Minimisable, momentum: PyTree, value: Float[Array, ""]) -> Float[Array, ""]:
     """The value of the objective at its minimum; its derivative is that at fixed momentum."""
     return value
 
@@ -151,7 +149,7 @@ def _solution_backward(residuals, cotangent, perturbed, problem, momentum):
             f"{type(problem.fidelity).__name__} does not have: differentiate its objective only, "
             "or use the MMD fidelity."
         )
-    found, reached = Solve(problem, Coordinates.of(problem), momentum)(cotangent)
+    found, reached = Solve(problem, problem.coordinates(), momentum)(cotangent)
     # a derivative that was not reached is withheld
     found = jnp.where(reached | ~jnp.any(cotangent != 0), found, jnp.nan)
     _, pullback = eqx.filter_vjp(lambda p: p.gradient(momentum), problem)

@@ -11,9 +11,10 @@ import numpy as np
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import throw_if_failed
-from geojax.matching.match import finish, minimise, pose
+from geojax.matching.match import finish, pose
 from geojax.matching.padding import common_sizes, pad, trim
 from geojax.matching.result import Match
+from geojax.matching.search import minimise
 
 
 def match_many(

@@ -1,40 +1,31 @@
 """The verb `match`: the deformation of least energy from a source to a target."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Real
 
 from geojax._core import checks
 from geojax._core.errors import InputError
-from geojax._core.results import RESULTS, code_if, first_failure, is_traced, throw_if_failed
+from geojax._core.results import first_failure, is_traced, throw_if_failed
 from geojax.flows.stepping import check_options
 from geojax.kernels import AbstractRadialKernel
 from geojax.matching import arguments
 from geojax.matching.arguments import diagonal as diagonal, spread as spread
-from geojax.matching.implicit import optimum, refine, solution
+from geojax.matching.implicit import optimum, solution
 from geojax.matching.objects import gather
 from geojax.matching.padding import common_sizes, pad, trim
 from geojax.matching.problem import Problem, moved_source
 from geojax.matching.result import Match
-from geojax.matching.solvers import LBFGS, State, run
+from geojax.matching.search import Number, Progress, Search, minimise
+from geojax.matching.solvers import LBFGS, State
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity, Combined
 
-# Relative gradient at which a coarse round has come near enough for the next.
-_COARSE = 3e-2
-# Relative gradient from which Newton steps take over, where a smaller one is asked for: from there
-# on the values of the objective no longer tell which step is good.
-_NEWTON = 1e-5
-
 Fidelity = AbstractFidelity | Literal["landmarks", "mmd", "sinkhorn", "currents", "varifold"]
-Progress = Callable[[int, float, float], None]
-Number = float | int | Real[Array, ""]
 
 
 def match(
@@ -156,20 +147,6 @@ def match(
     return throw_if_failed(found, found.result, what="match") if throw else found
 
 
-class Search(NamedTuple):
-    """How a problem is solved.
-
-    Attributes:
-        rounds: how many rounds at a coarser fidelity come first.
-        minimiser, tolerance, max_iterations: as for `match`.
-    """
-
-    minimiser: LBFGS
-    rounds: int
-    tolerance: Number
-    max_iterations: int
-
-
 def pose(
     source,
     target,
@@ -236,57 +213,6 @@ def pose(
     return problem, start, Search(minimiser, rounds, tolerance, max_iterations)
 
 
-def minimise(search: Search, problem: Problem, momentum, progress=None) -> list[State]:
-    """All rounds, coarse to fine, and the state at the end of each."""
-    minimiser, max_iterations = search.minimiser, search.max_iterations
-    # the search itself is not differentiated: `solution` puts its derivative back
-    problem, momentum = arguments.seen((problem, momentum))
-    states = []
-    for level in reversed(range(search.rounds + 1)):
-        factor = np.asarray(2.0**level, problem.source.dtype)
-        coarse, stop, state = _begin(
-            minimiser, problem, momentum, factor, search.tolerance, max_iterations=max_iterations
-        )
-        watched = progress is not None and not is_traced(state)
-        chunk = 10 if watched else max_iterations
-        for until in range(chunk, max_iterations + chunk, chunk):
-            last = np.asarray(min(until, max_iterations))
-            state, momentum = run(minimiser, coarse, state, stop, last)
-            if progress is None or not watched:
-                break
-            objective = float(state.value) + float(state.offset)
-            progress(int(state.iteration), objective, float(state.gradient_norm))
-            if bool(state.done):
-                break
-        states.append(state)
-    precise = not checks.is_tracer(search.tolerance) and search.tolerance < _NEWTON
-    if precise and problem.twice_differentiable:
-        states[-1] = _newton(problem, states[-1], search.tolerance)
-    return states
-
-
-def _newton(problem, state, tolerance) -> State:
-    """The last state, refined to a tolerance that the search itself cannot reach."""
-    problem = arguments.seen(problem)
-    tolerance = np.asarray(tolerance, problem.source.dtype)
-    return refine(problem, state, tolerance)
-
-
-@eqx.filter_jit
-def _begin(minimiser, problem, momentum, factor, tolerance, *, max_iterations):
-    """The problem of a round, the tolerance to end it at, and the state to start it from."""
-    fidelity = problem.fidelity.coarser(factor)
-    # the weight keeps its meaning: the price of a unit of length
-    weight = problem.weight * (fidelity.unit() / problem.fidelity.unit()).astype(factor.dtype)
-    coarse = eqx.tree_at(lambda p: (p.fidelity, p.weight), problem, (fidelity, weight))
-    tolerance = jnp.asarray(tolerance).astype(factor.dtype)
-    if problem.twice_differentiable:
-        tolerance = jnp.maximum(tolerance, _NEWTON)
-    # coarse rounds only have to get near
-    stop = jnp.where(factor > 1, jnp.maximum(tolerance, _COARSE), tolerance)
-    return coarse, stop, minimiser.init(coarse, momentum, max_iterations)
-
-
 @eqx.filter_jit
 def finish(problem: Problem, states: list[State]) -> Match:
     """The match at the momentum that was found, with derivatives by implicit differentiation."""
@@ -296,10 +222,6 @@ def finish(problem: Problem, states: list[State]) -> Match:
     path = problem.shoot(momentum)
     end = moved_source(path)[-1]
     residual = problem.fidelity.distance(end, problem.target)
-    # round-off keeps the gradient from falling to less than about this
-    reachable = 32 * float(jnp.finfo(fixed.dtype).eps) ** 0.5
-    near = last.stalled & (last.gradient_norm <= reachable) & jnp.isfinite(last.value)
-    missed = code_if(~(last.converged | near), RESULTS.not_converged)
     return Match(
         problem=problem,
         momentum=momentum,
@@ -310,5 +232,5 @@ def finish(problem: Problem, states: list[State]) -> Match:
         gradient_norm=last.gradient_norm,
         history=jnp.concatenate([state.history for state in states]),
         num_iterations=jnp.sum(jnp.stack([state.iteration for state in states])),
-        result=first_failure(path.result, missed),
+        result=first_failure(path.result, last.result),
     )

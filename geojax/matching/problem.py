@@ -13,6 +13,7 @@ from geojax.flows import Path
 from geojax.geodesics import hamiltonian, shoot
 from geojax.kernels import kernel_sum
 from geojax.matching.layout import Layout
+from geojax.matching.solvers import Coordinates
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity
 
@@ -67,14 +68,6 @@ class Problem(eqx.Module):
         """The points that hold the momenta."""
         return self.source if self.control_points is None else self.control_points
 
-    @property
-    def shares(self) -> Float[Array, " c"]:
-        """Which part of the control points each one is."""
-        if self.active is None:
-            return jnp.full(self.base.shape[0], 1.0 / self.base.shape[0], self.base.dtype)
-        active = self.active.astype(self.base.dtype)
-        return active / jnp.sum(active)
-
     def shoot(self, momentum: Float[Array, "c d"], **options) -> Path:
         """The geodesic of a momentum; carries the source if it is not what is shot."""
         momentum, _ = self._parts(momentum)
@@ -118,6 +111,10 @@ class Problem(eqx.Module):
             return momentum, None
         active = self.active[:, None]
         return jnp.where(active, momentum, 0.0), jnp.where(active, 0.0, momentum)
+
+    def coordinates(self) -> Coordinates:
+        """Coordinates of momenta in which the objective is nearly round."""
+        return Coordinates.of(self.metric, self.fidelity, self.weight, self.base, self.active)
 
 
 def moved_source(path: Path) -> Float[Array, "k n d"]:

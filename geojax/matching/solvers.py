@@ -1,4 +1,4 @@
-"""The minimiser of a matching problem: `init` and `step`.
+"""The minimiser of matching problems: `init` and `step`.
 
 Preconditioned L-BFGS. Matrix-free Gauss-Newton was measured beside it on landmarks (weights 1e2 to
 1e5): it needed more iterations but at the largest weight, and 20 to 100 times the time everywhere.
@@ -7,19 +7,21 @@ Levenberg-Marquardt.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from geojax._core import checks, compat
-from geojax.matching.problem import Problem
+from geojax._core.results import RESULTS, code_if
+from geojax.metrics import RKHS
+from geojax.shapes import AbstractFidelity
 
 # Control points up to which a matrix over pairs of them is factored to precondition the search.
-_LARGEST_FACTOR = 2000
+LARGEST_FACTOR = 2000
 # The diagonal of that is raised by this part of its trace. Directions that the kernel hardly sees
 # at the start are seen later on, so less is no better (measured), and float32 could not factor it.
 _RIDGE = 1e-3
@@ -29,6 +31,44 @@ _DECREASE, _CURVATURE = 1e-4, 0.9
 # Iterations in a row that may lower neither the objective nor the gradient by more than round-off
 # before the search is given up.
 _PATIENCE = 10
+
+
+@runtime_checkable
+class Searched(Protocol):
+    """Coordinates of a search: one array of numbers for an unknown of any structure."""
+
+    def momentum(self, a: Float[Array, "..."], /) -> PyTree:
+        """The unknown with coordinates a."""
+        ...
+
+    def coordinates(self, momentum: PyTree, /) -> Float[Array, "..."]:
+        """The coordinates of an unknown."""
+        ...
+
+    def gradient(self, gradient: PyTree, /) -> Float[Array, "..."]:
+        """A derivative in the unknown as a derivative in the coordinates."""
+        ...
+
+
+@runtime_checkable
+class Minimisable(Protocol):
+    """What a search minimises: a function of an initial momentum, or of several unknowns."""
+
+    def objective(self, momentum: PyTree, /) -> Float[Array, ""]:
+        """What is to be small, without what only the targets decide."""
+        ...
+
+    def constant(self) -> Float[Array, ""]:
+        """What only the targets decide."""
+        ...
+
+    def gradient_at_rest(self) -> PyTree:
+        """Derivative of the objective where nothing moves: it sets the scale of tolerances."""
+        ...
+
+    def coordinates(self) -> Searched:
+        """Coordinates in which the objective is nearly round."""
+        ...
 
 
 class Coordinates(eqx.Module):
@@ -45,24 +85,42 @@ class Coordinates(eqx.Module):
     factor: Float[Array, "c c"] | None
 
     @classmethod
-    def of(cls, problem: Problem) -> "Coordinates":
-        """The coordinates of a problem's metric, fidelity and control points."""
-        # not all leaves are arrays: a step size controller holds functions
-        arrays, rest = eqx.partition(problem, eqx.is_inexact_array)
-        problem = eqx.combine(jax.lax.stop_gradient(arrays), rest)
-        base = problem.base
-        if base.shape[0] > _LARGEST_FACTOR:
+    def of(
+        cls,
+        metric: RKHS,
+        fidelity: AbstractFidelity,
+        weight: Float[Array, ""],
+        base: Float[Array, "c d"],
+        active: Bool[Array, " c"] | None = None,
+    ) -> "Coordinates":
+        """The coordinates of momenta on points, of a metric and a weighted fidelity.
+
+        Points that are not active are padding.
+        """
+        # not all leaves are arrays: a fidelity may hold names
+        arrays, rest = eqx.partition((metric, fidelity, weight, base), eqx.is_inexact_array)
+        metric, fidelity, weight, base = eqx.combine(jax.lax.stop_gradient(arrays), rest)
+        if base.shape[0] > LARGEST_FACTOR:
             return cls(None)
-        kernel = problem.metric.kernel(base, base)
-        curvature = problem.fidelity.curvature(base, problem.shares)
-        identity = jnp.eye(base.shape[0], dtype=kernel.dtype)
-        shown = kernel
-        if problem.active is not None:  # padding neither sees nor is seen
-            among = problem.active[:, None] & problem.active[None]
-            kernel, shown = jnp.where(among, kernel, identity), jnp.where(among, kernel, 0.0)
-        data = problem.weight * shown @ curvature @ shown
-        hessian = kernel + data
-        ridge = _RIDGE * jnp.trace(shown + data)
+        kernel = metric.kernel(base, base)
+        if active is None:
+            shares = jnp.full(base.shape[0], 1.0 / base.shape[0], base.dtype)
+            return cls.round(kernel + weight * kernel @ fidelity.curvature(base, shares) @ kernel)
+        shares = active.astype(base.dtype) / jnp.sum(active).astype(base.dtype)
+        # padding neither sees nor is seen
+        kernel = jnp.where(active[:, None] & active[None], kernel, 0.0)
+        data = weight * kernel @ fidelity.curvature(base, shares) @ kernel
+        return cls.round(kernel + data, ~active)
+
+    @classmethod
+    def round(
+        cls, hessian: Float[Array, "c c"], idle: Bool[Array, " c"] | None = None
+    ) -> "Coordinates":
+        """The coordinates in which a Hessian, one where idle, is nearly the identity."""
+        ridge = _RIDGE * jnp.trace(hessian)
+        if idle is not None:
+            hessian = hessian + jnp.diag(idle.astype(hessian.dtype))
+        identity = jnp.eye(hessian.shape[0], dtype=hessian.dtype)
         return cls(jnp.linalg.cholesky(hessian + ridge * identity))
 
     def momentum(self, a: Float[Array, "c d"]) -> Float[Array, "c d"]:
@@ -86,7 +144,7 @@ class State(eqx.Module):
     """What an iteration carries.
 
     Attributes:
-        position: current momentum, in `coordinates`.
+        position: current momentum (or what else is searched), in `coordinates`.
         coordinates: of the search.
         value: objective there, without what only the target decides.
         offset: what only the target decides.
@@ -102,11 +160,11 @@ class State(eqx.Module):
         inner: the memory of optax's L-BFGS.
     """
 
-    position: Float[Array, "c d"]
-    coordinates: Coordinates
+    position: Float[Array, "..."]
+    coordinates: Searched
     value: Float[Array, ""]
     offset: Float[Array, ""]
-    gradient: Float[Array, "c d"]
+    gradient: Float[Array, "..."]
     history: Float[Array, " k"]
     first_norm: Float[Array, ""]
     iteration: Int[Array, ""]
@@ -119,7 +177,7 @@ class State(eqx.Module):
     inner: Any
 
     @property
-    def momentum(self) -> Float[Array, "c d"]:
+    def momentum(self) -> PyTree:
         """Current momentum."""
         return self.coordinates.momentum(self.position)
 
@@ -128,6 +186,13 @@ class State(eqx.Module):
         """Norm of the gradient, relative to that at zero momentum; NaN before it is known."""
         norm = jnp.linalg.norm(self.gradient) / self.first_norm
         return jnp.where(jnp.isfinite(self.value), norm, jnp.nan)
+
+    @property
+    def result(self) -> RESULTS:
+        """Result code: converged, or stalled as near as round-off allows."""
+        reachable = 32 * float(jnp.finfo(self.position.dtype).eps) ** 0.5
+        near = self.stalled & (self.gradient_norm <= reachable) & jnp.isfinite(self.value)
+        return code_if(~(self.converged | near), RESULTS.not_converged)
 
     @property
     def done(self) -> Bool[Array, ""]:
@@ -152,13 +217,13 @@ class LBFGS(eqx.Module):
         checks.count(self.memory, "memory")
         checks.count(self.max_linesearch_steps, "max_linesearch_steps")
 
-    def init(self, problem: Problem, momentum: Float[Array, "c d"], length: int) -> State:
+    def init(self, problem: Minimisable, momentum: PyTree, length: int) -> State:
         """State before anything is evaluated, with room for `length` iterations in the history.
 
         The first step only evaluates the objective at the start, so that a search compiles its
         gradient once.
         """
-        coordinates = Coordinates.of(problem)
+        coordinates = problem.coordinates()
         position = coordinates.coordinates(momentum)
         # relative to rest, not to a warm start, which may be near the minimum already
         first = jnp.linalg.norm(coordinates.gradient(problem.gradient_at_rest()))
@@ -185,7 +250,7 @@ class LBFGS(eqx.Module):
     def _memory(self):
         return optax.scale_by_lbfgs(memory_size=self.memory)
 
-    def step(self, problem: Problem, state: State, tolerance: Float[ArrayLike, ""]) -> State:
+    def step(self, problem: Minimisable, state: State, tolerance: Float[ArrayLike, ""]) -> State:
         """One iteration."""
         with compat.standard_promotion():
             scaled, inner = self._memory.update(state.gradient, state.inner, state.position)
@@ -246,7 +311,7 @@ class _Trial(NamedTuple):
     low: Float[Array, ""]
     high: Float[Array, ""]
     value: Float[Array, ""]
-    gradient: Float[Array, "c d"]
+    gradient: Float[Array, "..."]
     accepted: Bool[Array, ""]
     evaluations: Int[Array, ""]
 
@@ -290,18 +355,18 @@ def _line_search(objective, position, value, gradient, direction, noise, max_ste
     return jax.lax.while_loop(unfinished, turn, start)
 
 
-def _objective(problem: Problem, coordinates: Coordinates) -> Callable[[Array], Array]:
+def _objective(problem: Minimisable, coordinates: Searched) -> Callable[[Array], Array]:
     return lambda position: problem.objective(coordinates.momentum(position))
 
 
 @eqx.filter_jit
 def run(
     minimiser: LBFGS,
-    problem: Problem,
+    problem: Minimisable,
     state: State,
     tolerance: Float[ArrayLike, ""],
     until: Int[ArrayLike, ""],
-) -> tuple[State, Float[Array, "c d"]]:
+) -> tuple[State, PyTree]:
     """Iterate until done or until iteration `until`; the state and its momentum.
 
     Compiled once for all rounds and chunks.

@@ -295,8 +295,8 @@ class Varifold(AbstractMeasure):
 
     def density(
         self,
-        first: tuple[Float[Array, "s d"], Float[Array, "s d"]],
-        second: tuple[Float[Array, "t d"], Float[Array, "t d"]],
+        first: tuple[Float[Array, "..."], ...],
+        second: tuple[Float[Array, "..."], ...],
     ) -> Float[Array, " s"]:
         """How much of the second measure each cell of the first sees."""
         x, (_, u) = first[0], lengths(first[1])

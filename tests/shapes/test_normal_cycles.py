@@ -25,8 +25,8 @@ OVAL = Curve(*outline(27, 1.3, 0.8, 0.1))
 
 @eqx.filter_jit
 def product(fidelity, source, target):
-    first = fidelity.atoms(source.vertices, source.cells)
-    return fidelity.inner(first, fidelity.atoms(target.vertices, target.cells))
+    first = fidelity.atoms(source.vertices, source.cells, None)
+    return fidelity.inner(first, fidelity.atoms(target.vertices, target.cells, None))
 
 
 def inner(normals, source, target, scale=0.7):
@@ -197,7 +197,7 @@ class TestLaws:
         rng = np.random.default_rng(2)
         fidelity = NormalCycles(Sum([Gaussian(0.4), Matern52(1.0)]), normals)
         atoms = [
-            fidelity.atoms(STAR.vertices @ jnp.asarray(rng.normal(size=(3, 3))), STAR.cells)
+            fidelity.atoms(STAR.vertices @ jnp.asarray(rng.normal(size=(3, 3))), STAR.cells, None)
             for _ in range(8)
         ]
         gram = np.array([[float(fidelity.inner(a, b)) for a in atoms] for b in atoms])
