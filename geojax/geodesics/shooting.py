@@ -1,5 +1,6 @@
 """The verb `shoot`: the geodesic that leaves a state with a momentum; and its variations."""
 
+import dataclasses
 from typing import Any
 
 import diffrax
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PyTree, Real
 
 from geojax._core import checks
+from geojax._core.buckets import bucket
 from geojax._core.checks import as_points, same_dimension
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if, first_failure, is_traced, throw_if_failed
@@ -33,6 +35,7 @@ def shoot(
     num_steps: int = 20,
     reverse: bool = False,
     save: Save = "steps",
+    buckets: bool = False,
     energy_tolerance: float | Real[Array, ""] = 1e-2,
     solver: diffrax.AbstractSolver | None = None,
     stepsize_controller: diffrax.AbstractStepSizeController | None = None,
@@ -55,6 +58,8 @@ def shoot(
         reverse: follow the geodesic backwards from its end: state and momentum are those at `t1`,
             and `path.end` is at `t0`.
         save: `"steps"` for the whole path, `"end"` for its two ends.
+        buckets: pad points to one of four sizes per octave, by such that hold no momentum, so that
+            other numbers of points share a compiled program. The path is that without padding.
         energy_tolerance: relative drift of the conserved energy beyond which the solve has
             failed.
         solver: Tsit5 by default; for groups a Munthe-Kaas step, which stays on the group.
@@ -106,6 +111,15 @@ def shoot(
         carried = as_points(carried, "carried", any_dimension=True)
         same_dimension(carried, state, "carried", "state")
     warn_of_collisions(metric, action, state, momentum)
+    given = state, carried
+    if buckets:
+        if not isinstance(action, Points) or is_traced((state, momentum, carried)):
+            raise InputError(
+                "Argument buckets needs the action on points, outside `jit`, `vmap` and `grad`: "
+                "padding is done in NumPy."
+            )
+        state, momentum = _filled(state, "edge"), _filled(momentum, "constant")
+        carried = None if carried is None else _filled(carried, "edge")
     is_group = isinstance(action, AbstractGroup)
     path = _shoot(
         metric,
@@ -124,7 +138,29 @@ def shoot(
         save=save,
         max_steps=max_steps,
     )
+    if buckets:
+        path = _trimmed(path, *given)
     return throw_if_failed(path, path.result, what="shoot") if throw else path
+
+
+def _filled(points, mode):
+    """Points up to a bucket; what is repeated moves along with the last."""
+    more = bucket(points.shape[0]) - points.shape[0]
+    return jnp.asarray(np.pad(np.asarray(points), ((0, more), (0, 0)), mode=mode))
+
+
+def _trimmed(path, state, carried) -> Path:
+    """A path without its padding."""
+
+    def kept(x, like):
+        return None if x is None else jnp.asarray(np.asarray(x)[:, : like.shape[0]])
+
+    return dataclasses.replace(
+        path,
+        states=kept(path.states, state),
+        costates=kept(path.costates, state),
+        carried=kept(path.carried, carried),
+    )
 
 
 @eqx.filter_jit

@@ -9,10 +9,11 @@ from systems.groups import hamiltonian_of
 from systems.numerics import compilations
 from systems.particles import random_particles
 
+from geojax._core.errors import InputError
 from geojax.actions import Points, Unitaries
 from geojax.fields import ControlPoints, PiecewiseConstant
 from geojax.flows import integrate
-from geojax.geodesics import log, mean, shoot
+from geojax.geodesics import log, mean, shoot, shooting
 from geojax.kernels import Gaussian
 from geojax.metrics import RKHS, PauliPenalty
 
@@ -30,6 +31,30 @@ def shoot_landmarks(seed, **options):
     return shoot(
         metric, Points(), q, p, t1=1.0 + 0.1 * seed, energy_tolerance=0.1 + 0.1 * seed, **options
     )
+
+
+def test_numbers_of_points_in_one_bucket_share_a_program():
+    metric, sizes = RKHS(Gaussian(1.0)), (34, 40, 36, 42)
+    draws = [[np.asarray(x) for x in random_particles(0, n, 2)] for n in sizes]
+
+    def shot(q, p, **options):
+        return shoot(metric, Points(), q, p / len(q), carried=q[:-1] + 0.1, **options)
+
+    found, programs = [], []
+    for draw in draws:
+        found.append(shot(*draw, buckets=True))
+        programs.append(shooting._shoot._cached._cache_size())
+    assert programs[0] == programs[1] == programs[2] == programs[3] - 1  # 42 is in the next bucket
+    for path, draw in zip(found, draws, strict=True):
+        alone = shot(*draw)
+        np.testing.assert_allclose(path.states, alone.states, atol=1e-12)
+        np.testing.assert_allclose(path.carried, alone.carried, atol=1e-12)
+        np.testing.assert_allclose(path.energy, alone.energy, rtol=1e-12)
+
+
+def test_buckets_are_for_points():
+    with pytest.raises(InputError, match="buckets needs the action on points"):
+        shoot(PauliPenalty(1, [1.0, 1.0, 2.0]), SU2, IDENTITY, 0.1j * IDENTITY, buckets=True)
 
 
 def shoot_unitaries(seed):
