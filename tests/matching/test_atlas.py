@@ -91,7 +91,7 @@ def test_the_deformation_of_a_subject(landmarks):
 def test_gradient():
     """Of all unknowns, at padded subjects worked on in batches."""
     shapes = [*OTHERS, Curve(*outline(15, 1.0, 1.0))]
-    fields, _, _ = prepare(
+    fields, _ = prepare(
         Curve(TEMPLATE, EDGES),
         shapes,
         ("template", "subjects"),
