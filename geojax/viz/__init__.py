@@ -9,6 +9,7 @@ from geojax.viz.curves import (
     plot_convergence as plot_convergence,
     plot_history as plot_history,
 )
+from geojax.viz.interactive import to_pyvista as to_pyvista
 from geojax.viz.shapes import (
     as_plane as as_plane,
     plot_area_change as plot_area_change,
