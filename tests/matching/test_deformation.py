@@ -230,6 +230,7 @@ class TestAdaptiveSteps:
         options = {"num_steps": 2, "stepsize_controller": self.controller, **options}
         return match(CIRCLE, ELLIPSE, metric=Gaussian(scale), weight=200.0, **options)
 
+    @pytest.mark.slow
     def test_the_same_match_as_with_many_equal_steps(self):
         adaptive = self.solved(max_steps=64)
         equal = self.solved(num_steps=40, stepsize_controller=None)
@@ -246,6 +247,7 @@ class TestAdaptiveSteps:
         found = self.solved(max_steps=3, quality=False, throw=False)
         assert found.result == RESULTS.max_steps_reached
 
+    @pytest.mark.slow
     def test_derivatives_need_the_adjoint_that_has_them(self):
         options = dict(tolerance=1e-7, quality=False)
 

@@ -56,6 +56,7 @@ def test_one_landmark_has_a_closed_form():
     np.testing.assert_allclose(one.objective, 0.5 * share * np.sum(way**2), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_large_weights_tend_to_the_geodesic_between():
     found = solve("landmarks")
     close = match(CIRCLE, ELLIPSE, metric=Gaussian(0.6), weight=1e6, max_iterations=1000)
@@ -143,6 +144,7 @@ def test_jit_is_no_jit(name, found):
     assert inside.folds is None
 
 
+@pytest.mark.slow
 def test_lanes_are_solo_runs():
     targets = np.stack([ELLIPSE, ELLIPSE * 0.9, CIRCLE * np.nan])
     options = dict(throw=False)
@@ -169,6 +171,7 @@ class TestControlPoints:
         np.testing.assert_allclose(carried.moved, own.moved, atol=1e-9)
         assert carried.path.carried.shape == own.path.states.shape
 
+    @pytest.mark.slow
     def test_fewer_cost_more(self):
         own = solve("landmarks")
         few = solve("landmarks", control_points=6)

@@ -40,6 +40,7 @@ def test_a_circle_becomes_an_ellipse(fidelity, tmp_path):
     assert again.problem.fidelity.distance(*points) == before
 
 
+@pytest.mark.slow
 def test_turned_and_renumbered():
     """L14: the energy stays, momenta turn along, whatever the numbers of vertices and edges are."""
     options = dict(
