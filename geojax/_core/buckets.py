@@ -1,5 +1,13 @@
 """Sizes that arrays are padded to, so that those of many lengths share a compiled program."""
 
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Shaped
+
+from geojax._core import checks
+
 # Up to this many of anything, all share one size.
 _SMALLEST = 32
 
@@ -17,3 +25,11 @@ def bucket(count: int) -> int:
         return _SMALLEST if count else 0
     step = 2 ** ((count - 1).bit_length() - 3)
     return -(-count // step) * step
+
+
+def filled(x, count: int, mode: Literal["constant", "edge"] = "constant") -> Shaped[Array, "n ..."]:
+    """Rows filled up to a count: by zeros, or by the last one (`"edge"`)."""
+    known = not checks.is_tracer(x)
+    width = [(0, count - x.shape[0]), *[(0, 0)] * (x.ndim - 1)]
+    # of known ones jax would compile a program for every size
+    return jnp.asarray(np.pad(x, width, mode=mode)) if known else jnp.pad(x, width, mode=mode)

@@ -59,7 +59,8 @@ def shoot(
             and `path.end` is at `t0`.
         save: `"steps"` for the whole path, `"end"` for its two ends.
         buckets: pad points to one of four sizes per octave, by such that hold no momentum, so that
-            other numbers of points share a compiled program. The path is that without padding.
+            other numbers of points share a compiled program. The path is that without padding;
+            with a controller to its tolerance only, since its steps depend on all points.
         energy_tolerance: relative drift of the conserved energy beyond which the solve has
             failed.
         solver: Tsit5 by default; for groups a Munthe-Kaas step, which stays on the group.

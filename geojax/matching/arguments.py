@@ -79,14 +79,15 @@ def as_metric(metric, source) -> RKHS:
 def as_fidelity(fidelity, source, target, shapes) -> AbstractFidelity:
     """The fidelity, by name at a scale read off the data, bound to the shapes if it needs them."""
     if not isinstance(fidelity, AbstractFidelity):
-        fidelity = _named(fidelity, seen(source), seen(target))
+        fidelity = named_fidelity(fidelity, seen(source), seen(target))
     if isinstance(fidelity, AbstractMeasure) and any(isinstance(x, AbstractMesh) for x in shapes):
         fidelity = fidelity.between(*shapes)
     fidelity.check(seen(source), seen(target))
     return fidelity
 
 
-def _named(name, source, target) -> AbstractFidelity:
+def named_fidelity(name, source, target) -> AbstractFidelity:
+    """The fidelity of a name, at a scale read off the points."""
     names = ("landmarks", "mmd", "sinkhorn", "currents", "varifold")
     if name not in names:
         raise InputError(

@@ -15,8 +15,9 @@ from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, first_failure, throw_if_failed
 from geojax.kernels import AbstractRadialKernel, kernel_sum
 from geojax.matching.implicit import optimum
+from geojax.matching.layout import Layout
 from geojax.matching.match import Fidelity
-from geojax.matching.population import like_given, prepare, worst
+from geojax.matching.population import prepare, worst
 from geojax.matching.problem import Problem, moved_source
 from geojax.matching.result import Match
 from geojax.matching.search import Number, Progress, minimise
@@ -56,7 +57,7 @@ class AtlasProblem(eqx.Module):
 
     def at_rest(self) -> Unknowns:
         """No momenta, the template and control points where they start."""
-        momenta = jnp.zeros((len(self.fidelity.order), *self.base.shape), self.base.dtype)
+        momenta = jnp.zeros((len(self.fidelity), *self.base.shape), self.base.dtype)
         return Unknowns(
             momenta,
             jnp.zeros_like(self.source) if self.moves_template else None,
@@ -130,7 +131,7 @@ class AtlasProblem(eqx.Module):
 
     def _template_coordinates(self, fidelity):
         """Coordinates of the template's weights, and the momentum that undoes them."""
-        source, count = self.source, len(self.fidelity.order)
+        source, count = self.source, len(self.fidelity)
         if self.control_points is not None or source.shape[0] > LARGEST_FACTOR:
             # few momenta undo little of the template: measured, giving way was no faster there
             return Coordinates.of(self.metric, fidelity, count * self.weight, source), None
@@ -175,12 +176,12 @@ class Atlas(eqx.Module):
     @property
     def template(self):
         """The estimated template: a shape like the one that was given."""
-        return like_given(self.shape, self.vertices)
+        return Layout.of(self.shape).shapes(self.vertices)
 
     @property
     def reconstructions(self) -> list:
         """The template carried to each subject, as shapes."""
-        return [like_given(self.shape, x) for x in self.moved]
+        return [Layout.of(self.shape).shapes(x) for x in self.moved]
 
     def match(self, subject: int) -> Match:
         """The deformation from the template to one subject.

@@ -83,7 +83,8 @@ def match(
         stepsize_controller, adjoint, max_steps: of the shooting, passed to diffrax; with a
             controller `num_steps` is the number of equal intervals that are saved.
         buckets: pad points and cells to one of four sizes per octave, so that shapes of about the
-            same size share one compiled program. The result is that without padding.
+            same size share one compiled program. The result is that without padding; with a
+            controller to its tolerance only, since its steps depend on all points.
         quality: also count folds and measure the inverse consistency (not under `jit`).
         progress: called with (iteration, objective, gradient norm) every few iterations.
         throw: raise if the solve failed; otherwise `result` says so.

@@ -6,7 +6,6 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from geojax._core import checks
 from geojax._core.errors import InputError
@@ -15,7 +14,6 @@ from geojax.flows.stepping import check_options
 from geojax.matching import arguments, subjects
 from geojax.matching.search import Search
 from geojax.matching.solvers import LBFGS
-from geojax.shapes.meshes import AbstractMesh
 
 
 def prepare(
@@ -89,14 +87,6 @@ def prepare(
         "num_steps": num_steps,
     }
     return fields, Search(minimiser, rounds, tolerance, max_iterations)
-
-
-def like_given(shape, points: Float[Array, "n d"]):
-    """Points as a shape like the one that was given."""
-    if not isinstance(shape, AbstractMesh):
-        return points
-    # checked before, and as long as the flow is one to one still so
-    return jax.tree.unflatten(jax.tree.structure(shape), [points, *jax.tree.leaves(shape)[1:]])
 
 
 def worst(results: RESULTS) -> RESULTS:

@@ -1,5 +1,6 @@
 """The verb `regress`: one geodesic through shapes that were seen at different times."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,9 @@ from geojax.flows import Path
 from geojax.geodesics import hamiltonian, shoot
 from geojax.kernels import AbstractRadialKernel, kernel_sum
 from geojax.matching.implicit import optimum
+from geojax.matching.layout import Layout
 from geojax.matching.match import Fidelity
-from geojax.matching.population import like_given, prepare
+from geojax.matching.population import prepare
 from geojax.matching.problem import moved_source
 from geojax.matching.search import Number, Progress, minimise
 from geojax.matching.solvers import LBFGS, Coordinates
@@ -158,8 +160,8 @@ class Regression(eqx.Module):
     vertices: Float[Array, "n d"]
     momentum: Float[Array, "c d"]
     path: Path
-    t0: Float[Array, ""]
-    t1: Float[Array, ""]
+    t0: float | Float[Array, ""]
+    t1: float | Float[Array, ""]
     fitted: Float[Array, "s n d"]
     objective: Float[Array, ""]
     energy: Float[Array, ""]
@@ -173,7 +175,7 @@ class Regression(eqx.Module):
     @property
     def baseline(self):
         """The estimated baseline: a shape like the one that was given."""
-        return like_given(self.shape, self.vertices)
+        return Layout.of(self.shape).shapes(self.vertices)
 
     def at(self, t: Number):
         """The shape at a time, which may lie before `t0` or after `t1`.
@@ -189,14 +191,16 @@ class Regression(eqx.Module):
                 raise InputError(
                     f"Argument t must be one number, but has shape {list(np.shape(t))}."
                 )
-        return like_given(self.shape, _at(self, jnp.asarray(t, self.vertices.dtype)))
+        # in Python's precision, as float32 does not tell one day of this century from the next
+        part = jnp.asarray((t - self.t0) / (self.t1 - self.t0), self.vertices.dtype)
+        points = _at(self.problem, self.vertices, part * self.momentum)
+        return Layout.of(self.shape).shapes(points)
 
 
 @eqx.filter_jit
-def _at(found: Regression, t):
-    part = (t - found.t0) / (found.t1 - found.t0)
+def _at(problem: RegressionProblem, vertices, momentum):
     # the geodesic of a scaled momentum is at time one where that of the momentum is at its scale
-    return moved_source(_path(found.problem, found.vertices, part * found.momentum))[-1]
+    return moved_source(_path(problem, vertices, momentum))[-1]
 
 
 def _path(problem: RegressionProblem, baseline, momentum) -> Path:
@@ -314,12 +318,12 @@ def regress(
         moves_template=bool(estimate_baseline),
     )
     states = minimise(search, problem, problem.at_rest(), progress)
-    found = _finish(problem, start, states, jnp.asarray(begin, dtype), jnp.asarray(end, dtype))
+    found = dataclasses.replace(_finish(problem, start, states), t0=begin, t1=end)
     return throw_if_failed(found, found.result, what="regress") if throw else found
 
 
 @eqx.filter_jit
-def _finish(problem: RegressionProblem, shape, states, t0, t1) -> Regression:
+def _finish(problem: RegressionProblem, shape, states) -> Regression:
     last = jax.lax.stop_gradient(states[-1])
     unknowns = last.momentum
     baseline, fitted = problem.baseline(unknowns), problem.points(unknowns)
@@ -334,8 +338,8 @@ def _finish(problem: RegressionProblem, shape, states, t0, t1) -> Regression:
         vertices=baseline,
         momentum=unknowns.momenta,
         path=path,
-        t0=t0,
-        t1=t1,
+        t0=0.0,
+        t1=1.0,
         fitted=fitted,
         objective=optimum(problem, unknowns, last.value + last.offset),
         energy=path.energy,

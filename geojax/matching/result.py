@@ -28,7 +28,7 @@ from geojax.metrics import RKHS
 _LARGEST_GRID = 1_000_000
 _PIECE = 2048
 
-_KIND, _VERSION = "geojax deformation", 1
+_KIND, _VERSION = "geojax deformation", 2
 
 
 class Match(eqx.Module):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from geojax._core import checks
+from geojax._core.buckets import bucket, filled
 from geojax._core.errors import InputError
 from geojax.kernels import AbstractRadialKernel, kernel_sum, sums
 from geojax.kernels.pairs import pair_sums
@@ -92,9 +93,11 @@ class AbstractMeasure(AbstractFidelity):
             self.check_shape(mesh, name)
         check_count(self.source_weights, source.cells.shape[0], "cells of the source")
         check_count(self.target_weights, target.cells.shape[0], "cells of the target")
-        places, vectors = self.atoms(target.vertices, target.cells, self.target_weights)[:2]
-        sizes = lengths(vectors)[0][:, None]
-        mass = jnp.sum(sizes * kernel_sum(self.kernel, places, places, sizes))
+        # in few sizes, so that many shapes share a program
+        vertices, count = target.vertices, bucket(target.cells.shape[0])
+        points = filled(vertices, bucket(vertices.shape[0]), "edge")
+        weights = None if self.target_weights is None else filled(self.target_weights, count)
+        mass = _mass(self, points, filled(target.cells, count), weights)
         return eqx.tree_at(
             lambda f: (f.cells, f.mass),
             self,
@@ -139,28 +142,19 @@ class AbstractMeasure(AbstractFidelity):
         return (Counts(source, target, source_cells.shape[0], target_cells.shape[0]),)
 
     def padded(self, before, after):
-        (counts,), (sizes,) = before, after
-        *bound, _ = self._bound()
-        grow = (
-            sizes.source_cells - counts.source_cells,
-            sizes.target_cells - counts.target_cells,
-        )
+        ((*_, source_count, target_count),) = after
+        source, target, _ = self._bound()
         # a cell with one vertex only has no size; and what is alike must look alike, so that ones
         # take the place of None
-        weights = (self.source_weights, self.target_weights)
         factors = [
-            np.ones(c.shape[0], jnp.result_type(float)) if w is None else np.asarray(w)
-            for w, c in zip(weights, bound, strict=True)
+            np.ones(c.shape[0], jnp.result_type(float)) if w is None else w
+            for w, c in ((self.source_weights, source), (self.target_weights, target))
         ]
-        first, second = (
-            (jnp.asarray(np.pad(np.asarray(c), ((0, k), (0, 0)))), np.pad(w, (0, k)))
-            for c, w, k in zip(bound, factors, grow, strict=True)
-        )
         return dataclasses.replace(
             self,
-            cells=(first[0], second[0]),
-            source_weights=first[1],
-            target_weights=second[1],
+            cells=(filled(source, source_count), filled(target, target_count)),
+            source_weights=filled(factors[0], source_count),
+            target_weights=filled(factors[1], target_count),
         )
 
     def check(self, source, target):
@@ -195,6 +189,14 @@ class AbstractMeasure(AbstractFidelity):
         if problem:
             text = f"Argument {name} {problem}; a {type(self).__name__} does not mind."
             warnings.warn(text, stacklevel=4)
+
+
+@eqx.filter_jit
+def _mass(fidelity, points, cells, weights):
+    """`sum_ij k(c_i, c_j) a_i a_j` of a shape."""
+    places, vectors = fidelity.atoms(points, cells, weights)[:2]
+    sizes = lengths(vectors)[0][:, None]
+    return jnp.sum(sizes * kernel_sum(fidelity.kernel, places, places, sizes))
 
 
 class Currents(AbstractMeasure):

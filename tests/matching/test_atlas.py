@@ -173,7 +173,7 @@ def test_curves_of_other_samplings_in_one_program():
 
 @pytest.mark.slow
 def test_one_subject_is_a_match():
-    """Without a template to estimate; clouds of different sizes form groups of their own."""
+    """Without a template to estimate; among clouds of different sizes."""
     cloud = np.asarray(OTHERS[0].vertices)
     options = dict(metric=KERNEL, fidelity=MMD(0.5), weight=50.0, tolerance=1e-5, multiscale=0)
     clouds = [cloud[:15], cloud, cloud[5:]]
@@ -181,7 +181,6 @@ def test_one_subject_is_a_match():
     alone = match(TEMPLATE, cloud, quality=False, **options)
     np.testing.assert_allclose(found.energies[1], alone.energy, rtol=1e-3)
     np.testing.assert_allclose(found.residuals[1], alone.residual, rtol=1e-3)
-    assert found.problem.fidelity.order == (0, 2, 1)
 
 
 @pytest.mark.slow
@@ -205,7 +204,7 @@ class TestRefusals:
             atlas(Curve(TEMPLATE, EDGES), [OTHERS[0], TEMPLATE], metric=KERNEL, fidelity="varifold")
         turned = np.concatenate([EDGES[:3, ::-1], EDGES[3:]])
         shapes = [OTHERS[0], Curve(TEMPLATE, turned)]
-        with pytest.raises(InputError, match=r"subjects\[1\] is not oriented"):
+        with pytest.raises(InputError, match=r"subjects\[1\].*: .* not oriented"):
             atlas(Curve(TEMPLATE, EDGES), shapes, metric=KERNEL, fidelity="currents")
 
     def test_of_options(self):

@@ -47,6 +47,9 @@ def test_data_of_a_geodesic(fitted):
     assert 0.9999 < float(fitted.explained) <= 1.0
     for k, t in enumerate(TIMES):
         np.testing.assert_allclose(fitted.at(t), fitted.fitted[k], atol=1e-5)
+    # exactly, since float32 does not tell one day of this century from the next
+    assert (fitted.t0, fitted.t1) == (60.0, 70.0)
+    assert isinstance(fitted.t0, float)
     # before and after all that was seen
     for part in (-0.4, 1.5):
         np.testing.assert_allclose(fitted.at(60 + 10 * part), along(part), atol=1e-2)
