@@ -179,6 +179,8 @@ def _header(data: bytes, where: str) -> tuple[str, list[_Element], int]:
                     raise ValueError("negative count")
             elif words[0] == "property" and words[1] == "list":
                 property = _Property(words[4], _TYPES[words[3]], _TYPES[words[2]])
+                if "f" in (property.count_dtype[0], property.dtype[0] * (words[4] in _INDICES)):
+                    raise ValueError("counts and indices are integers")
                 elements[-1].properties.append(property)
             elif words[0] == "property":
                 elements[-1].properties.append(_Property(words[2], _TYPES[words[1]]))
@@ -245,7 +247,7 @@ def _split_rows(
 ) -> tuple[Columns, tuple[np.ndarray, np.ndarray] | None]:
     """Columns of one text element, and its vertex list if it has one."""
     values: dict[str, list[float]] = {p.name: [] for p in element.properties}
-    polygons: list[list[int]] | None = None
+    polygons: list[list] | None = None
     for k, words in enumerate(rows):
         place = 0
         try:
@@ -255,13 +257,14 @@ def _split_rows(
                     place += 1
                     continue
                 size = int(words[place])
-                cell = [float(word) for word in words[place + 1 : place + 1 + size]]
+                number = float if property.dtype[0] == "f" else int
+                cell = [number(word) for word in words[place + 1 : place + 1 + size]]
                 if size < 0 or len(cell) != size:
                     raise ValueError("short list")
                 place += 1 + size
                 if property.name in _INDICES:
                     polygons = [] if polygons is None else polygons
-                    polygons.append([int(index) for index in cell])
+                    polygons.append(cell)
             if place != len(words):
                 raise ValueError("too many numbers")
         except (IndexError, OverflowError, ValueError) as error:

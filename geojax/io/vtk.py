@@ -39,7 +39,8 @@ _TYPES = {
     "vtkidtype": ">i8",
 }
 _CELLS = ("VERTICES", "LINES", "POLYGONS", "TRIANGLE_STRIPS", "CELLS")
-_FACES, _LINES = (5, 7, 9), (3, 4)  # triangle, polygon, quad; line, polyline
+# VTK's numbers of vertex, several; triangle, polygon, quad; line, polyline
+_POINTS, _FACES, _LINES = (1, 2), (5, 7, 9), (3, 4)
 
 
 @dataclass
@@ -188,7 +189,7 @@ def decode(data: bytes, where: str) -> Decoded:
         block = _encode_points(moved, word, cursor.binary)
         return data[: span[0]] + block + data[span[1] :]
 
-    _sort_grid(cells, types)
+    _sort_grid(cells, types, where)
     faces, edges = _faces(cells), some(steps(*cells.get("LINES", _NONE)))
     cut = int(np.sum(cells.get("POLYGONS", _NONE)[0] > 3))
     return Decoded(points, faces, encode, vertex, edges, cut)
@@ -278,13 +279,24 @@ def _read_cells(cursor: _Cursor, words: list[str], version: str) -> tuple[np.nda
 _NONE = np.empty(0, np.int64), np.empty(0, np.int64)
 
 
-def _sort_grid(cells: dict[str, tuple[np.ndarray, np.ndarray]], types: np.ndarray | None) -> None:
+def _sort_grid(
+    cells: dict[str, tuple[np.ndarray, np.ndarray]], types: np.ndarray | None, where: str
+) -> None:
     """Put the cells of an unstructured grid where those of the same kind stand in POLYDATA."""
-    if "CELLS" not in cells or types is None:
+    if "CELLS" not in cells:
         return
     sizes, indices = cells.pop("CELLS")
-    if len(types) != len(sizes):
-        return
+    found = 0 if types is None else len(types)
+    if types is None or found != len(sizes):
+        raise InputError(
+            f"{where}: has {len(sizes)} cells, but CELL_TYPES for {found}; save the file again"
+        )
+    unknown = np.setdiff1d(types, (*_POINTS, *_FACES, *_LINES))
+    if len(unknown):
+        raise InputError(
+            f"{where}: has cells of the VTK types {', '.join(map(str, unknown))}, which are no "
+            "points, lines, triangles or polygons; extract the surface and save that"
+        )
     for name, kinds in (("POLYGONS", _FACES), ("LINES", _LINES)):
         chosen = np.isin(types, kinds)
         if np.any(chosen):

@@ -216,7 +216,10 @@ def test_grid_of_lines_and_triangles(tmp_path):
     path = put(tmp_path, "a.vtk", head + "CELLS 2 7\n3 0 1 2\n2 2 3\nCELL_TYPES 2\n4\n3\n")
     assert read_mesh(path).edges.tolist() == [[0, 1], [1, 2], [2, 3]]
     path = put(tmp_path, "b.vtk", head + "CELLS 1 5\n4 0 1 2 3\nCELL_TYPES 1\n10\n")
-    with pytest.raises(InputError, match=r"b\.vtk: holds points without faces or lines"):
+    with pytest.raises(InputError, match=r"b\.vtk: has cells of the VTK types 10, .* surface"):
+        read_mesh(path)
+    path = put(tmp_path, "c.vtk", head + "CELLS 1 4\n3 0 1 2\nCELL_TYPES 2\n5\n5\n")
+    with pytest.raises(InputError, match=r"c\.vtk: has 1 cells, but CELL_TYPES for 2"):
         read_mesh(path)
 
 
@@ -232,6 +235,11 @@ STL = encode_mesh("a.stl", Surface(POINTS.astype(np.float32), FACES))
 PIAL = encode_mesh("a.pial", Surface(POINTS.astype(np.float32), FACES))
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
 OFF = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
+PLY = "ply\nformat ascii 1.0\nelement vertex 3\n" + "".join(
+    f"property float {axis}\n" for axis in "xyz"
+)
+PLY += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+PLY += "0 0 0\n1 0 0\n0 1 0\n3 0 1 2.7\n"
 DAMAGED = [
     # fault 1
     ("a.obj", TRIANGLE.replace("v 1 0", "v nan 0") + "f 1 2 3\n", r"vertex 1 \(line 2\), x=nan"),
@@ -254,6 +262,8 @@ DAMAGED = [
     ("a.obj", TRIANGLE + "f 1 2 2.5\n", r"has '2.5' where a whole number should be"),
     ("a.obj", "v 0 0\n", r"line 1: vertex has 2 of 3 numbers"),
     ("a.obj", "curv 0 1\n", r"line 1: unknown keyword 'curv'; save it as a triangle mesh"),
+    ("a.ply", PLY, r"face 0: '3 0 1 2\.7' does not fit its properties"),
+    ("a.ply", PLY.replace("char int", "char float"), r"line 8: .*'property list uchar float ver"),
     ("a.off", "PLY\n", r"line 1: 'PLY' begins no OFF text file"),
     ("a.off", OFF.replace("3 1 0\n0", "999999999999 1 0\n0"), r"claims 999,999,999,999 vertices"),
     ("a.off", OFF.replace("3 1 0\n0", "3 2 0\n0"), r"ends at face 1 of 2; the file is cut off"),
