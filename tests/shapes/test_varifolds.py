@@ -306,6 +306,15 @@ class TestRefused:
             value = distance(Varifold(1.0), SPHERE, mixed)
         np.testing.assert_allclose(value, distance(Varifold(1.0), SPHERE, EGG), rtol=1e-12)
 
+    def test_reflection(self):
+        mirrored = Surface(EGG.vertices * np.array([[-1.0, 1.0, 1.0]]), EGG.faces)
+        turned = Surface(mirrored.vertices, mirrored.faces[:, ::-1])
+        for oriented in (Currents(1.0), Varifold(1.0, "oriented")):
+            with pytest.warns(UserWarning, match=r"point inwards .* `faces\[:, ::-1\]`"):
+                oriented.between(SPHERE, mirrored)
+            oriented.between(SPHERE, turned)
+        Varifold(1.0).between(SPHERE, mirrored)
+
     def test_manifolds(self):
         book = Surface(
             np.random.default_rng(0).normal(size=(5, 3)), [[0, 1, 2], [1, 0, 3], [0, 1, 4]]
