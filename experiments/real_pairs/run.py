@@ -82,6 +82,7 @@ class Pair:
         weight: in the fidelity's units.
         rounds: at a coarser fidelity first; None for as many as the data ask for.
         tolerance: relative gradient at which the search stops.
+        views: elevations and azimuths of the picture of a surface, or their number.
         full: matched only with `--full`.
     """
 
@@ -93,6 +94,7 @@ class Pair:
     weight: float = WEIGHT
     rounds: int | None = None
     tolerance: float = 5e-3
+    views: tuple[tuple[float, float], ...] | int = 2
     full: bool = False
 
 
@@ -153,7 +155,8 @@ PAIRS = {
     # high price
     "hemispheres": Pair(
         "hemispheres", hemispheres, ("left", "right, mirrored"), 600,
-        normals="oriented", weight=1e4, rounds=0, tolerance=3e-2, full=True,
+        normals="oriented", weight=1e4, rounds=0, tolerance=3e-2,
+        views=((0, 180), (0, 0)), full=True,
     ),
 }  # fmt: skip
 
@@ -336,12 +339,14 @@ def table(rows: dict[str, dict]) -> str:
 def draw(found, pair: Pair, source, target, path: Path) -> None:
     """Before, after and target, coloured by how the deformation changes areas or volumes."""
     first, second = pair.names
-    titles = first, f"{first}, moved", second
-    show = outlines if isinstance(source, Curve) else sheets
-    path.write_bytes(viz.to_png(show(found, source, target, titles), dpi=110))
+    curves = isinstance(source, Curve)
+    titles = first, f"{first}, moved", f"{second}, under the moved" if curves else second
+    show = outlines if curves else sheets
+    figure = show(found, pair, source, target, titles)
+    path.write_bytes(viz.to_png(figure, dpi=100, colors=256))
 
 
-def sheets(found, source, target, titles):
+def sheets(found, pair, source, target, titles):
     change = np.log2(np.asarray(found.determinants(source.vertices)))
     limit = float(np.ceil(4 * np.quantile(np.abs(change), 0.99)) / 4)
     return viz.plot_surfaces(
@@ -351,24 +356,27 @@ def sheets(found, source, target, titles):
         limits=(-limit, limit),
         label="change of volume, log2 of the Jacobian determinant",
         titles=titles,
+        views=pair.views,
     )
 
 
-def outlines(found, source, target, titles):
-    figure, axes = viz.new_figure(3, 1, width=3.4, height=3.6)
+def outlines(found, pair, source, target, titles):
+    figure, axes = viz.new_figure(3, 1, width=3.4, height=4.1)
     ends = [np.asarray(x.vertices) for x in (source, found.moved_shapes, target)]
-    low, high = ends[0].min(axis=0), ends[0].max(axis=0)
+    every = np.concatenate(ends)
+    low, high = every.min(axis=0), every.max(axis=0)
     margin = 0.06 * float(np.max(high - low))
-    bounds = [low - margin, high + margin]
+    low, high = low - margin, high + margin
     left, middle, right = axes[0]
-    viz.plot_area_change(found.apply, bounds, left)
+    viz.plot_area_change(found.apply, [low, high], left, label="change of area")
     viz.plot_points(ends[0], left, edges=source.edges, color=viz.DARK)
-    viz.plot_grid(found.apply, bounds, middle)
-    viz.plot_points(ends[1], middle, edges=source.edges, color=viz.MOVED)
-    viz.plot_points(ends[2], right, edges=target.edges, color=viz.TARGET, linewidth=3.0, alpha=0.6)
-    viz.plot_points(ends[1], right, edges=source.edges, color=viz.MOVED)
+    viz.plot_grid(found.apply, [low, high], middle)
+    viz.plot_points(ends[1], middle, edges=source.edges, color=viz.DARK)
+    viz.plot_points(ends[2], right, edges=target.edges, color=viz.TARGET, linewidth=3.5, alpha=0.6)
+    viz.plot_points(ends[1], right, edges=source.edges, color=viz.DARK)
     for ax, title in zip(axes[0], titles, strict=True):
         viz.bare(ax).set_title(title)
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     return figure
 
 
