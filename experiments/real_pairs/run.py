@@ -14,6 +14,7 @@ import os
 import platform
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -177,6 +178,8 @@ def main() -> int:
         name for name, pair in PAIRS.items() if options.full or not pair.full
     ]
     shapes = {name: PAIRS[name].load(folders) for name in chosen}  # what is missing shows at once
+    # lines of the profiles meet, and so do two sheets of one hippocampus
+    warnings.filterwarnings("ignore", ".* is no manifold: ")
     rows = {}
     for name in chosen:
         rows[name] = run(name, PAIRS[name], *shapes[name], options.out, options.pictures)
@@ -368,9 +371,13 @@ def outlines(found, pair, source, target, titles):
     margin = 0.06 * float(np.max(high - low))
     low, high = low - margin, high + margin
     left, middle, right = axes[0]
-    viz.plot_area_change(found.apply, [low, high], left, label="change of area")
+
+    def move(points):
+        return found.apply(points.astype(every.dtype))
+
+    viz.plot_area_change(move, [low, high], left, label="change of area")
     viz.plot_points(ends[0], left, edges=source.edges, color=viz.DARK)
-    viz.plot_grid(found.apply, [low, high], middle)
+    viz.plot_grid(move, [low, high], middle)
     viz.plot_points(ends[1], middle, edges=source.edges, color=viz.DARK)
     viz.plot_points(ends[2], right, edges=target.edges, color=viz.TARGET, linewidth=3.5, alpha=0.6)
     viz.plot_points(ends[1], right, edges=source.edges, color=viz.DARK)
