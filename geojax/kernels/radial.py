@@ -176,7 +176,7 @@ class Sum(AbstractRadialKernel):
     kernels: tuple[AbstractRadialKernel, ...]
     weights: Float[Array, " k"]
 
-    def __init__(self, kernels: Sequence[AbstractRadialKernel], weights=None):
+    def __init__(self, kernels: Sequence[Any], weights=None):
         self.kernels = tuple(kernels)
         if not self.kernels:
             raise InputError("Argument kernels must hold at least one kernel, but is empty.")

@@ -325,8 +325,10 @@ def _inside_out(source: AbstractMesh, target: AbstractMesh) -> bool:
         return False
     if not all(isinstance(shape, Surface) and shape.closed for shape in shapes):
         return False
-    volumes = [float(shape.volume) for shape in shapes if isinstance(shape, Surface)]
-    return volumes[0] * volumes[1] < 0
+    # in NumPy: under `jit` sums of known numbers in JAX are not known
+    given = [(np.asarray(shape.vertices), np.asarray(shape.cells)) for shape in shapes]
+    volumes = [np.sum(np.linalg.det((v - v.mean(axis=0))[cells])) for v, cells in given]
+    return bool(volumes[0] * volumes[1] < 0)
 
 
 def _facing(normals: str, cosine, width):
