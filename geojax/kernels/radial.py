@@ -170,16 +170,22 @@ class Sum(AbstractRadialKernel):
         weights: one positive weight per summand (default: equal weights that sum to one).
 
     Raises:
-        InputError: no kernels, or weights of the wrong number or sign.
+        InputError: no kernels, what is no kernel, or weights of the wrong number or sign.
     """
 
     kernels: tuple[AbstractRadialKernel, ...]
     weights: Float[Array, " k"]
 
-    def __init__(self, kernels: Sequence[AbstractRadialKernel], weights=None):
+    def __init__(self, kernels: Sequence[Any], weights=None):
         self.kernels = tuple(kernels)
         if not self.kernels:
             raise InputError("Argument kernels must hold at least one kernel, but is empty.")
+        for place, kernel in enumerate(self.kernels):
+            if not isinstance(kernel, AbstractRadialKernel):
+                raise InputError(
+                    "Argument kernels must hold radial kernels such as `Gaussian(0.5)`, but entry "
+                    f"{place} is {kernel!r}."
+                )
         if weights is None:
             weights = np.full(len(self.kernels), 1.0 / len(self.kernels))
         self.weights = as_real(positive(weights, "weights"))

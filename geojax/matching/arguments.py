@@ -127,6 +127,11 @@ def as_control_points(control_points, source):
         if checks.is_tracer(source):
             return source[chosen]
         return jnp.asarray(np.asarray(source)[chosen])
+    if not isinstance(control_points, AbstractMesh) and np.ndim(control_points) == 0:
+        raise InputError(
+            "Argument control_points must be points or their number, an integer, but is "
+            f"{control_points!r}."
+        )
     points = checks.as_points(control_points, "control_points")
     checks.same_dimension(points, source, "control_points", "source")
     return points.astype(source.dtype)

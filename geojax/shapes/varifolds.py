@@ -16,7 +16,7 @@ from geojax.kernels import AbstractRadialKernel, kernel_sum, sums
 from geojax.kernels.pairs import pair_sums
 from geojax.kernels.radial import squared_distances
 from geojax.shapes.base import AbstractFidelity, Counts, as_kernel, coarser_kernel
-from geojax.shapes.meshes import AbstractMesh, elements, lengths, misfit, same_kind
+from geojax.shapes.meshes import AbstractMesh, Surface, elements, lengths, misfit, same_kind
 from geojax.shapes.weights import as_factors, check_count
 
 _NORMALS = ("binet", "unoriented", "oriented")
@@ -91,6 +91,13 @@ class AbstractMeasure(AbstractFidelity):
         same_kind(source, target)
         for mesh, name in ((source, "source"), (target, "target")):
             self.check_shape(mesh, name)
+        if self.oriented and _inside_out(source, target):
+            warnings.warn(
+                "The normals of one shape point inwards and those of the other outwards, which "
+                f"{type(self).__name__} takes for a difference: turn the faces of one over with "
+                "`faces[:, ::-1]`, as is needed after a reflection.",
+                stacklevel=3,
+            )
         check_count(self.source_weights, source.cells.shape[0], "cells of the source")
         check_count(self.target_weights, target.cells.shape[0], "cells of the target")
         # in few sizes, so that many shapes share a program
@@ -311,6 +318,19 @@ class Varifold(AbstractMeasure):
             return _tiled(self.kernel, self.width, self.normals, x, u, b, other)
         near = self.kernel.profile(squared_distances(x, y))
         return (near * _facing(self.normals, u @ v.T, self.width.astype(x.dtype))) @ b
+
+
+def _inside_out(source: AbstractMesh, target: AbstractMesh) -> bool:
+    """Whether two closed surfaces are turned over against each other."""
+    shapes = source, target
+    if any(checks.is_tracer(leaf) for shape in shapes for leaf in (shape.vertices, shape.cells)):
+        return False
+    if not all(isinstance(shape, Surface) and shape.closed for shape in shapes):
+        return False
+    # in NumPy: under `jit` sums of known numbers in JAX are not known
+    given = [(np.asarray(shape.vertices), np.asarray(shape.cells)) for shape in shapes]
+    volumes = [np.sum(np.linalg.det((v - v.mean(axis=0))[cells])) for v, cells in given]
+    return bool(volumes[0] * volumes[1] < 0)
 
 
 def _facing(normals: str, cosine, width):

@@ -178,6 +178,7 @@ def plot_area_change(
     *,
     cells: int = 90,
     limit: float | None = None,
+    label: str = "",
 ) -> "Axes":
     """Where a map of the plane enlarges and where it shrinks: log2 of the ratio of areas.
 
@@ -188,6 +189,7 @@ def plot_area_change(
         cells: cells along the longer side.
         limit: end of the colour scale, in powers of two; from the data if None. Cells that fold
             over have no colour.
+        label: what is shown, below the colour bar.
     """
     ax = style.axes_or_new(ax)
     lower, upper = np.asarray(bounds, float)
@@ -220,4 +222,5 @@ def plot_area_change(
     ticks = np.linspace(-limit, limit, 5)
     bar.set_ticks(list(ticks), labels=[f"×{2**tick:.2g}" for tick in ticks])
     bar.ax.tick_params(colors=style.INK, labelsize=8, width=0.6, length=3)
+    bar.set_label(label, color=style.INK, fontsize=8)
     return style.bare(ax)

@@ -135,8 +135,21 @@ def to_svg(figure: "Figure") -> str:
     return text.strip().replace(INK, "currentColor")
 
 
-def to_png(figure: "Figure", *, dpi: int = 150) -> bytes:
-    """A figure as PNG, on white."""
+def to_png(figure: "Figure", *, dpi: int = 150, colors: int | None = None) -> bytes:
+    """A figure as PNG, on white.
+
+    Args:
+        figure: what is drawn.
+        dpi: dots per inch.
+        colors: of a palette, at most 256, which takes about a third of the bytes; None for all.
+    """
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, facecolor="white")
-    return stream.getvalue()
+    if colors is None:
+        return stream.getvalue()
+    pillow = matplotlib_module("PIL.Image")  # which matplotlib needs itself
+    # of all methods the one that keeps rare colours, such as those of a colour bar
+    few = pillow.open(stream).convert("RGB").quantize(colors, method=pillow.Quantize.MAXCOVERAGE)
+    compact = io.BytesIO()
+    few.save(compact, format="png", optimize=True)
+    return compact.getvalue()

@@ -123,6 +123,8 @@ class TestSum:
             Sum([Gaussian(1.0), Gaussian(2.0)], weights)
 
     def test_no_kernels(self):
+        with pytest.raises(InputError, match=r"radial kernels .* entry 1 is 0\.2"):
+            Sum([Gaussian(0.5), 0.2])
         with pytest.raises(InputError, match="at least one kernel"):
             Sum([])
 

@@ -50,6 +50,8 @@ BAD = {
     "steps": (dict(num_steps=0), "num_steps must be an integer of at least 1, but is 0"),
     "iterations": (dict(max_iterations=0), "max_iterations must be an integer of at least 1"),
     "rounds": (dict(fidelity="mmd", multiscale=-1), "multiscale must be an integer of at least 0"),
+    "controls": (dict(control_points=5.0), "must be points or their number, .* but is 5.0"),
+    "more controls": (dict(control_points=9), "at most the 8 source points, but is 9"),
     "initial": (dict(initial=np.zeros((3, 2))), r"shape \[8, 2\], but has shape \[3, 2\]"),
     "initial nan": (dict(initial=broken(1, 1, np.nan)), "initial must be finite"),
 }

@@ -141,3 +141,16 @@ def test_values_share_their_scale():
     first, second = (figure.axes[k].collections[0].get_facecolor() for k in (1, 2))
     assert not np.allclose(first, second)
     assert viz.to_svg(figure).startswith("<svg")
+
+
+def test_a_palette_is_smaller_and_keeps_every_colour():
+    """Also the rare ones: the picture differs nowhere by more than a few of 255 levels."""
+    import io
+
+    from matplotlib import image
+
+    figure = viz.plot_surface(ball(), values=np.arange(114.0), colormap="RdBu_r").figure
+    whole, few = viz.to_png(figure, dpi=60), viz.to_png(figure, dpi=60, colors=256)
+    assert len(few) < 0.7 * len(whole)
+    seen, kept = (image.imread(io.BytesIO(png))[..., :3] for png in (whole, few))
+    assert np.max(np.abs(seen - kept)) < 16 / 255
