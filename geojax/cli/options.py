@@ -91,6 +91,80 @@ class Match(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Population(Common):
+    """Options of the models of many shapes."""
+
+    out: str
+    """Folder for the results."""
+    fidelity: Fidelity | None = None
+    """How closeness is measured, as of geojax match; what the files hold decides if not given."""
+    kernel: Kernel = "gaussian"
+    """Kernel of the velocities: how far a point takes its neighbours along."""
+    scale: tuple[float, ...] = ()
+    """Length scale of the kernel, in the unit of the points; several are summed. Chosen from the
+    data if not given."""
+    fidelity_scale: float | None = None
+    """Length over which mmd, varifold, currents or sinkhorn tell places apart; from the data if
+    not given."""
+    weight: float | None = None
+    """Price of the distance to each shape against the energy: larger comes closer."""
+    max_iterations: int = 200
+    """Iterations of the optimiser."""
+    tolerance: float = 1e-3
+    """Gradient at which the optimiser stops, relative to that at rest."""
+    control_points: int | None = None
+    """Move the points by so many control points. If not given: by all points, or where these are
+    far closer than the scale, by as many as it takes."""
+    batch_size: int | None = None
+    """Shapes that are worked on at a time, which bounds the memory."""
+    config: str | None = None
+    """TOML file with these options; what the command line gives goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Atlas(Population):
+    """Find a template and the deformations that carry it to all SUBJECTS, starting from TEMPLATE.
+
+    Files as for geojax match. The folder --out then holds the template and, for each subject, the
+    template carried to it, in the format of TEMPLATE; momenta and control points in atlas.npz;
+    report.html and result.json.
+    """
+
+    template: tyro.conf.Positional[str]
+    """File where the template starts."""
+    subjects: tyro.conf.Positional[tuple[str, ...]]
+    """Files of the shapes."""
+    keep_template: bool = False
+    """Leave the template where it is: many matches at once."""
+    estimate_control_points: bool = False
+    """Also search where the control points should be (with --control-points)."""
+    num_steps: int = 5
+    """Time steps of each path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regress(Population):
+    """Find the geodesic that passes closest to SHAPES seen at different times.
+
+    Files as for geojax match. The folder --out then holds the shapes of the geodesic at a few
+    times, in the format of the earliest file; momentum and control points in regression.npz;
+    report.html and result.json.
+    """
+
+    shapes: tyro.conf.Positional[tuple[str, ...]]
+    """Files of the shapes."""
+    times: tuple[float, ...]
+    """When each was seen, in the order of the files."""
+    at: tuple[float, ...] = ()
+    """Times at which the geodesic is written, which may lie before and after those that were
+    seen; five over the whole if not given."""
+    estimate_baseline: bool = False
+    """Also move the shape at the earliest time, which is otherwise the file of that time."""
+    num_steps: int = 10
+    """Time steps of the whole path, at least one between times."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Apply(Common):
     """Move the points of a file by a deformation that `geojax match` has saved.
 
@@ -158,12 +232,14 @@ class Doctor(Common):
     """Folder for result.json."""
 
 
-Options = Demo | Match | Apply | Train | Doctor
+Options = Demo | Match | Apply | Atlas | Regress | Train | Doctor
 
 COMMANDS: dict[str, type[Options]] = {
     "demo": Demo,
     "match": Match,
     "apply": Apply,
+    "atlas": Atlas,
+    "regress": Regress,
     "train": Train,
     "doctor": Doctor,
 }
@@ -204,6 +280,6 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 
 __all__ = [
-    "COMMANDS", "SYNONYMS", "Apply", "Common", "Demo", "Doctor", "Match", "Options", "Train",
-    "command_type",
+    "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Common", "Demo", "Doctor", "Match", "Options",
+    "Population", "Regress", "Train", "command_type",
 ]  # fmt: skip
