@@ -136,6 +136,8 @@ class Atlas(Population):
     """Files of the shapes."""
     keep_template: bool = False
     """Leave the template where it is: many matches at once."""
+    max_iterations: int = 1000
+    """Iterations of the optimiser. A template settles slowly."""
     estimate_control_points: bool = False
     """Also search where the control points should be (with --control-points)."""
     num_steps: int = 5

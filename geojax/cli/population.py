@@ -66,7 +66,8 @@ def read_shapes(
     if len(found) > 1:
         (one, a), (other, b) = list(found.items())[:2]
         raise InputError(
-            f"{a.path} is fit for {one}, {b.path} for {other}; give files of one kind, or --fidelity"
+            f"{a.path} is fit for {one}, {b.path} for {other}; give files of one kind, or "
+            "--fidelity"
         )
     (fidelity,) = found
     on_meshes = fidelity in point_files.MEASURES

@@ -1,6 +1,7 @@
 """Many targets of one source: bound, padded and stacked, so that they share one program."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -157,7 +158,13 @@ def as_points(
 
 
 def bind(
-    fidelity, given, source, shapes, targets: list, name: str, batch_size: int | None
+    fidelity,
+    given,
+    source,
+    shapes,
+    targets: list,
+    names: tuple[str, str],
+    batch_size: int | None,
 ) -> Subjects:
     """The targets with a fidelity that is bound to each.
 
@@ -165,12 +172,13 @@ def bind(
         fidelity: a fidelity, or its name.
         given, source: the shape that is carried, and its vertices.
         shapes, targets: those that it is compared with, and their vertices.
-        name: of the shapes, for messages.
+        names: of the carried shape and of the others, for messages.
         batch_size: how many are worked on at a time; read off their sizes by default.
 
     Raises:
         InputError: a target that cannot be compared with the source.
     """
+    name = names[1]
     if not isinstance(fidelity, AbstractFidelity):
         together = jnp.concatenate([arguments.seen(x) for x in targets])
         fidelity = arguments._named(fidelity, arguments.seen(source), together)
@@ -184,7 +192,7 @@ def bind(
         batch_size = min(max(batch_size, 1), len(targets))
     checks.count(batch_size, "batch_size")
     if measured:
-        groups, places = [_measures(fidelity, given, shapes, targets, name)], range(len(targets))
+        groups, places = [_measures(fidelity, given, shapes, targets, names)], range(len(targets))
     else:
         for k, target in enumerate(targets):
             try:
@@ -206,9 +214,14 @@ def _by_size(fidelity, targets) -> tuple[list[Group], list[int]]:
     return groups, places
 
 
-def _measures(fidelity, given, shapes, targets, name) -> Group:
+def _measures(fidelity, given, shapes, targets, names) -> Group:
     """One group of curves or surfaces, padded to the largest."""
-    bound = fidelity.between(given, given)
+    own_name, name = names
+    same_kind(given, given)
+    fidelity.check_shape(given, own_name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it was said just now, by its name
+        bound = fidelity.between(given, given)
     for k, shape in enumerate(shapes):
         try:
             same_kind(given, shape)

@@ -149,7 +149,10 @@ def _surfaces(view: PopulationView) -> list[Picture]:
     some = "" if len(shown) == len(view.shapes) else f" (of {len(view.shapes)} shapes {len(shown)})"
     return [
         Picture(
-            viz.to_svg(before), "The shapes", f"The {view.start_name} beside the shapes{some}.", "wide"
+            viz.to_svg(before),
+            "The shapes",
+            f"The {view.start_name} beside the shapes{some}.",
+            "wide",
         ),
         Picture(viz.to_svg(after), "The fit", f"The {view.start_name}, carried to each.", "wide"),
     ]
