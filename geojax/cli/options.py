@@ -184,6 +184,28 @@ class Apply(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transport(Common):
+    """Carry the deformation in RUN over to another subject, along the deformation in TO.
+
+    Both are folders of `geojax match`, with the same SOURCE, kernel and scale: say a baseline
+    matched to its follow-up, and the same baseline matched to another subject. The folder --out
+    then holds the carried deformation, for `geojax apply`, and the other subject moved by it.
+    """
+
+    run: tyro.conf.Positional[str]
+    """Folder of the match that is carried."""
+    to: tyro.conf.Positional[str]
+    """Folder of the match along which it is carried."""
+    out: str
+    """Folder for the results."""
+    points: str | None = None
+    """File of the other subject, which is moved; the target of TO if not given."""
+    num_rungs: int | None = None
+    """Climb a pole ladder of so many rungs. If not given, the differential equation of parallel
+    transport is integrated."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train(Common):
     """Train a classifier whose path is short as well as right, and its plain twin.
 
@@ -234,7 +256,7 @@ class Doctor(Common):
     """Folder for result.json."""
 
 
-Options = Demo | Match | Apply | Atlas | Regress | Train | Doctor
+Options = Demo | Match | Apply | Atlas | Regress | Transport | Train | Doctor
 
 COMMANDS: dict[str, type[Options]] = {
     "demo": Demo,
@@ -242,6 +264,7 @@ COMMANDS: dict[str, type[Options]] = {
     "apply": Apply,
     "atlas": Atlas,
     "regress": Regress,
+    "transport": Transport,
     "train": Train,
     "doctor": Doctor,
 }
@@ -283,5 +306,5 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 __all__ = [
     "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Common", "Demo", "Doctor", "Match", "Options",
-    "Population", "Regress", "Train", "command_type",
+    "Population", "Regress", "Train", "Transport", "command_type",
 ]  # fmt: skip
