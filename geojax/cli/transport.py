@@ -35,7 +35,7 @@ def run(options: Transport, run: Run) -> dict[str, Any]:
     moved = moved_points(found, file, points)
     found = found.with_quality()
     assert run.folder is not None, "the folder was claimed"
-    # what stood there before is replaced in one go
+    # first, because it takes away the result of an earlier run
     path = run.write(file.path.name, encode_points(file.path.name, moved, like=file))
     found.save(run.folder)
     run.clear_progress()

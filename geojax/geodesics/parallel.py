@@ -87,27 +87,32 @@ def parallel_transport(
     state = action.check(state, "state")
     momentum = like_state(momentum, state, "momentum")
     transported = like_state(transported, state, "transported")
-    if num_rungs is not None:
-        where = metric, action, state, momentum, transported
+    where = metric, action, state, momentum, transported
+    if num_rungs is None:
+        path, carried = _equation(*where, num_steps, options)
+    else:
         path, carried = _ladder(*where, num_rungs, num_steps, options)
-        path = throw_if_failed(path, path.result, what="parallel_transport") if throw else path
-        return path, carried
+    path = throw_if_failed(path, path.result, what="parallel_transport") if throw else path
+    return path, carried
+
+
+def _equation(metric, action, state, momentum, transported, num_steps, options):
+    """The geodesic, and what is carried along it."""
     # the system and its factor, in each evaluation
     check_memory(state, momentum_dimension(metric, action, state), 2, "parallel_transport")
-    path = shoot(metric, action, state, momentum, num_steps=num_steps, throw=throw, **options)
-    start, end = path.times[0], path.times[-1]
-    carried = _transport(
+    path = shoot(metric, action, state, momentum, num_steps=num_steps, throw=False, **options)
+    carried, failure = _transport(
         metric,
         action,
         state,
         momentum,
         transported,
-        start,
-        end,
+        path.times[0],
+        path.times[-1],
         num_steps=num_steps,
         save=options.get("save", "steps"),
     )
-    return path, carried
+    return dataclasses.replace(path, result=first_failure(path.result, failure)), carried
 
 
 @eqx.filter_jit
@@ -135,7 +140,7 @@ def _transport(metric, action, state, momentum, transported, t0, t1, *, num_step
         solver=diffrax.Dopri8(),
         save=save,
     )
-    return steps.states[2]
+    return steps.states[2], steps.result
 
 
 def _ladder(metric, action, state, momentum, transported, num_rungs, num_steps, options):
@@ -145,10 +150,11 @@ def _ladder(metric, action, state, momentum, transported, num_rungs, num_steps, 
     save = options.get("save", "steps")
     steps = {**options, "num_steps": 2 * num_rungs * half, "save": "steps"}
     path = shoot(metric, action, state, momentum, **steps, throw=False)
-    nodes = {name: getattr(path, name) for name in ("times", "states", "costates")}
+    nodes = {name: getattr(path, name) for name in ("times", "states", "costates", "carried")}
     middles = jax.tree.map(lambda x: x[half :: 2 * half], path.states)
     nodes = jax.tree.map(lambda x: x[:: 2 * half], nodes)
-    across = {k: v for k, v in options.items() if k not in ("save", "t0", "t1", "reverse")}
+    whole = ("save", "t0", "t1", "reverse", "buckets", "carried")  # what only the path is shot with
+    across = {name: value for name, value in options.items() if name not in whole}
     across |= {"num_steps": half, "save": "end", "throw": False}
     rungs = middles, jax.tree.map(lambda x: x[1:], nodes["states"])
     carried, failure = _climb(metric, action, state, transported, path.length, rungs, across)

@@ -46,9 +46,9 @@ def transport(
         Where nothing is lost its energy is that of `deformation`.
 
     Raises:
-        InputError: several lanes, other metrics or dimensions, points of `to` that lie too far
-            from those of `deformation` to hold its momentum, or a system that does not fit into
-            the memory.
+        InputError: several lanes, other metrics or dimensions, points of `to` that coincide or lie
+            too far from those of `deformation` to hold its momentum, or a system that does not fit
+            into the memory.
         NumericalError: as `parallel_transport`.
 
     Gradient: forward and reverse with equal steps, in both matches.
@@ -81,6 +81,7 @@ def transport(
             f"Argument to must have the kernel of the carried deformation, {_shown(ours.metric)}, "
             f"but has {_shown(problem.metric)}; match both with the same."
         )
+    checks.distinct(problem.base, "to")
     momentum = deformation.momentum.astype(problem.base.dtype)
     if not _agree(ours.base, problem.base):
         momentum = _projected(ours.base.astype(problem.base.dtype), momentum, problem)

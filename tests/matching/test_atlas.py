@@ -208,6 +208,10 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"subjects\[1\] is not oriented"):
             atlas(Curve(TEMPLATE, EDGES), shapes, metric=KERNEL, fidelity="currents")
 
+        crossed = Curve(TEMPLATE, np.concatenate([EDGES, [[0, 2]]]))
+        with pytest.raises(InputError, match=r"Argument template is no manifold: \[0, 2\]"):
+            atlas(crossed, [OTHERS[0]], metric=KERNEL, fidelity="currents")
+
     def test_of_options(self):
         with pytest.raises(InputError, match="estimate_control_points needs control_points"):
             atlas(TEMPLATE, SUBJECTS, metric=KERNEL, estimate_control_points=True)

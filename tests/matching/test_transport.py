@@ -19,6 +19,7 @@ KERNEL = Gaussian(1.2)
 START = jnp.array([[0.0, 0.0], [1.0, 0.1], [0.1, 1.0], [1.1, 1.2]])
 LATER = jnp.array([[0.3, 0.0], [0.0, 0.4], [-0.2, 0.1], [0.1, 0.2]])
 OTHER = jnp.array([[0.2, 0.5], [0.4, -0.3], [-0.3, 0.4], [0.3, 0.3]])
+TWICE = jnp.concatenate([START, START[:1]])
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,7 @@ def test_derivative(pair):
     ("change", "message"),
     [
         (lambda m: jax.tree.map(lambda x: jnp.stack([x, x]), m), r"holds 2 lanes; pick one"),
+        (lambda m: shot(TWICE, TWICE, KERNEL), r"to must hold distinct points, but points 0 and 4"),
         (
             lambda m: shot(START, OTHER, Gaussian(2.0)),
             r"Gaussian\(scale=1\.2\), but has .*scale=2\.0",
