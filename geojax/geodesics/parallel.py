@@ -57,8 +57,9 @@ def parallel_transport(
         metric, action, state, momentum: the geodesic, as for `shoot`.
         transported: the momentum to carry, at `state`.
         num_rungs: climb a pole ladder of so many rungs; None integrates the equation.
-        num_steps, throw, **options: as for `shoot`. Half a rung takes as many steps as it needs
-            for `num_steps` over the whole.
+        num_steps, throw, **options: as for `shoot`; without `throw`, momenta that could not be
+            carried are NaN. Half a rung takes as many steps as it needs for `num_steps` over the
+            whole.
 
     Returns:
         The geodesic, and the carried momenta at its saved times (leading axis): the steps, or the
@@ -89,10 +90,12 @@ def parallel_transport(
     transported = like_state(transported, state, "transported")
     where = metric, action, state, momentum, transported
     if num_rungs is None:
-        path, carried = _equation(*where, num_steps, options)
+        path, carried, failure = _equation(*where, num_steps, options)
     else:
-        path, carried = _ladder(*where, num_rungs, num_steps, options)
-    path = throw_if_failed(path, path.result, what="parallel_transport") if throw else path
+        path, carried, failure = _ladder(*where, num_rungs, num_steps, options)
+    if throw:
+        # the result of the path stays that of the geodesic, whatever is carried along it
+        throw_if_failed(path, first_failure(path.result, failure), what="parallel_transport")
     return path, carried
 
 
@@ -112,7 +115,7 @@ def _equation(metric, action, state, momentum, transported, num_steps, options):
         num_steps=num_steps,
         save=options.get("save", "steps"),
     )
-    return dataclasses.replace(path, result=first_failure(path.result, failure)), carried
+    return path, carried, failure
 
 
 @eqx.filter_jit
@@ -160,8 +163,7 @@ def _ladder(metric, action, state, momentum, transported, num_rungs, num_steps, 
     carried, failure = _climb(metric, action, state, transported, path.length, rungs, across)
     if save == "end":
         nodes, carried = jax.tree.map(lambda x: x[jnp.array([0, -1])], (nodes, carried))
-    result = first_failure(path.result, failure)
-    return dataclasses.replace(path, **nodes, result=result), carried
+    return dataclasses.replace(path, **nodes), carried, failure
 
 
 def _climb(metric, action, state, transported, length, rungs, options):
@@ -185,8 +187,11 @@ def _climb(metric, action, state, transported, length, rungs, options):
             carry, row = climb(carry, rung)
             rows.append(row)
         rows = jax.tree.map(lambda *x: jnp.stack(x), *rows)
+    failure = carry[2]
+    # a logarithm that was not found leads elsewhere, so what it led to is withheld
+    scale = jnp.where(failure == RESULTS.successful, scale, jnp.nan)
     rows = jax.tree.map(lambda x, p: jnp.concatenate([x[None], p / scale]), transported, rows)
-    return rows, carry[2]
+    return rows, failure
 
 
 @eqx.filter_jit
