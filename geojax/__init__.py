@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         match as match,
         match_many as match_many,
         regress as regress,
+        transport_match as transport_match,
     )
     from geojax.training import evaluate as evaluate, fit as fit, predict as predict
 
@@ -87,6 +88,7 @@ VERBS = {
     "sectional_curvature": "geodesics",
     "shoot": "geodesics",
     "tangent_pca": "geodesics",
+    "transport_match": "matching",
 }
 
 

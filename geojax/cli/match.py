@@ -11,7 +11,7 @@ import numpy as np
 from geojax._core.errors import InputError, NumericalError
 from geojax.cli import points as point_files
 from geojax.cli.naming import named_options
-from geojax.cli.options import Match
+from geojax.cli.options import Atlas, Match, Regress
 from geojax.cli.run import Run
 from geojax.io import PointFile, as_mesh, encode_mesh, encode_points
 
@@ -89,9 +89,8 @@ def write_data(
 
     Momenta that do not sit on the vertices get a file of their own.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is to say of the mesh was said when it was read
-        mesh = as_mesh(source, moved)
+    # not as a shape: a cell may have collapsed, of the file's before the match or by it
+    faces, edges = source.faces, source.edges if source.faces is None else None
     data = {"jacobian": determinants}
     momentum, stem = _in_space(np.asarray(found.momentum)), Path(source.path.name).stem
     base = np.asarray(found.problem.base)
@@ -101,7 +100,9 @@ def write_data(
         name = f"{stem}-momentum.vtp"
         run.write(name, encode_mesh(name, base, point_data={"momentum": momentum}))
     name = f"{stem}-data.vtp"
-    run.write(name, encode_mesh(name, mesh, point_data=data))
+    run.write(
+        name, encode_points(name, _in_space(moved), faces=faces, edges=edges, point_data=data)
+    )
 
 
 def _in_space(vectors: np.ndarray) -> np.ndarray:
@@ -122,14 +123,37 @@ def solve(
 
     Start and goal are points, or the curves or surfaces that a fidelity of measures takes.
     """
+    from geojax.matching import match
+
+    chosen = geometry(getattr(start, "vertices", start), fidelity, options)
+    claim()
+    run.progress("compiling")
+
+    def progress(iteration: int, objective: float, gradient: float) -> None:
+        run.progress(f"iteration {iteration}, objective {objective:.5g}, gradient {gradient:.2g}")
+
+    return match(
+        start,
+        goal,
+        **chosen,
+        weight=options.weight,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+        num_steps=options.num_steps,
+        progress=progress,
+        throw=False,
+    )
+
+
+def geometry(points: Any, fidelity: str, options: Match | Atlas | Regress) -> dict[str, Any]:
+    """Metric, fidelity and control points, as the verbs take them, for points that are moved."""
     import jax.numpy as jnp
 
     from geojax.kernels import by_name
-    from geojax.matching import match
     from geojax.matching.arguments import check_separation, diagonal
     from geojax.shapes import MMD, Currents, Sinkhorn, Varifold
 
-    points = jnp.asarray(getattr(start, "vertices", start))
+    points = jnp.asarray(points)
     scales = options.scale or (float(f"{diagonal(points) / 5:.2g}"),)
     kernel = by_name(options.kernel, scales[0] if len(scales) == 1 else np.asarray(scales))
     count = options.control_points
@@ -142,25 +166,7 @@ def solve(
     if options.fidelity_scale is not None and fidelity != "landmarks":
         kinds = {"mmd": MMD, "sinkhorn": Sinkhorn, "varifold": Varifold, "currents": Currents}
         measure = kinds[fidelity](options.fidelity_scale)
-    claim()
-    run.progress("compiling")
-
-    def progress(iteration: int, objective: float, gradient: float) -> None:
-        run.progress(f"iteration {iteration}, objective {objective:.5g}, gradient {gradient:.2g}")
-
-    return match(
-        start,
-        goal,
-        metric=kernel,
-        fidelity=measure,
-        weight=options.weight,
-        control_points=count,
-        tolerance=options.tolerance,
-        max_iterations=options.max_iterations,
-        num_steps=options.num_steps,
-        progress=progress,
-        throw=False,
-    )
+    return {"metric": kernel, "fidelity": measure, "control_points": count}
 
 
 def enough_points(kernel: Any, points: Any) -> int | None:
@@ -261,13 +267,16 @@ def describe(found: Any) -> dict[str, Any]:
 
 # Figure -> what it is called on the page and on the screen; "u" stands for the unit of the points.
 LABELS = {
+    "shapes": ("shapes", ""),
     "outline_distance_before": ("mean distance to the other outline, before", "u"),
     "outline_distance_after": ("mean distance to the other outline, after", "u"),
     "distance_before": ("mean distance to the nearest point, before", "u"),
     "distance_after": ("mean distance to the nearest point, after", "u"),
     "largest_distance_after": ("largest distance to the nearest point, after", "u"),
     "residual": ("residual, in the terms of the fidelity", ""),
+    "explained": ("part of the variance that is explained", ""),
     "energy": ("energy of the deformation", "u²"),
+    "mean_energy": ("energy of a deformation, mean", "u²"),
     "folds": ("folds (Jacobian determinant not positive)", ""),
     "smallest_determinant": ("smallest Jacobian determinant", ""),
     "inverse_error": ("largest error of moving there and back", "u"),

@@ -91,6 +91,82 @@ class Match(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Population(Common):
+    """Options of the models of many shapes."""
+
+    out: str
+    """Folder for the results."""
+    fidelity: Fidelity | None = None
+    """How closeness is measured, as of geojax match; what the files hold decides if not given."""
+    kernel: Kernel = "gaussian"
+    """Kernel of the velocities: how far a point takes its neighbours along."""
+    scale: tuple[float, ...] = ()
+    """Length scale of the kernel, in the unit of the points; several are summed. Chosen from the
+    data if not given."""
+    fidelity_scale: float | None = None
+    """Length over which mmd, varifold, currents or sinkhorn tell places apart; from the data if
+    not given."""
+    weight: float | None = None
+    """Price of the distance to each shape against the energy: larger comes closer."""
+    max_iterations: int = 200
+    """Iterations of the optimiser."""
+    tolerance: float = 1e-3
+    """Gradient at which the optimiser stops, relative to that at rest."""
+    control_points: int | None = None
+    """Move the points by so many control points. If not given: by all points, or where these are
+    far closer than the scale, by as many as it takes."""
+    batch_size: int | None = None
+    """Shapes that are worked on at a time, which bounds the memory."""
+    config: str | None = None
+    """TOML file with these options; what the command line gives goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Atlas(Population):
+    """Find a template and the deformations that carry it to all SUBJECTS, starting from TEMPLATE.
+
+    Files as for geojax match. The folder --out then holds the template and, for each subject, the
+    template carried to it, in the format of TEMPLATE; momenta and control points in atlas.npz;
+    report.html and result.json.
+    """
+
+    template: tyro.conf.Positional[str]
+    """File where the template starts."""
+    subjects: tyro.conf.Positional[tuple[str, ...]]
+    """Files of the shapes."""
+    keep_template: bool = False
+    """Leave the template where it is: many matches at once."""
+    max_iterations: int = 1000
+    """Iterations of the optimiser. A template settles slowly."""
+    estimate_control_points: bool = False
+    """Also search where the control points should be (with --control-points)."""
+    num_steps: int = 5
+    """Time steps of each path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regress(Population):
+    """Find the geodesic that passes closest to SHAPES seen at different times.
+
+    Files as for geojax match. The folder --out then holds the shapes of the geodesic at a few
+    times, in the format of the earliest file; momentum and control points in regression.npz;
+    report.html and result.json.
+    """
+
+    shapes: tyro.conf.Positional[tuple[str, ...]]
+    """Files of the shapes."""
+    times: tuple[float, ...]
+    """When each was seen, in the order of the files."""
+    at: tuple[float, ...] = ()
+    """Times at which the geodesic is written, which may lie before and after those that were
+    seen; five over the whole if not given."""
+    estimate_baseline: bool = False
+    """Also move the shape at the earliest time, which is otherwise the file of that time."""
+    num_steps: int = 10
+    """Time steps of the whole path, at least one between times."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Apply(Common):
     """Move the points of a file by a deformation that `geojax match` has saved.
 
@@ -105,6 +181,28 @@ class Apply(Common):
     """Move back: from the target to the source."""
     out: str | None = None
     """Folder for the results; a folder inside that of the match if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transport(Common):
+    """Carry the deformation in RUN over to another subject, along the deformation in TO.
+
+    Both are folders of `geojax match`, with the same SOURCE, kernel and scale: say a baseline
+    matched to its follow-up, and the same baseline matched to another subject. The folder --out
+    then holds the carried deformation, for `geojax apply`, and the other subject moved by it.
+    """
+
+    run: tyro.conf.Positional[str]
+    """Folder of the match that is carried."""
+    to: tyro.conf.Positional[str]
+    """Folder of the match along which it is carried."""
+    out: str
+    """Folder for the results."""
+    points: str | None = None
+    """File of the other subject, which is moved; the target of TO if not given."""
+    num_rungs: int | None = None
+    """Climb a pole ladder of so many rungs. If not given, the differential equation of parallel
+    transport is integrated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +256,15 @@ class Doctor(Common):
     """Folder for result.json."""
 
 
-Options = Demo | Match | Apply | Train | Doctor
+Options = Demo | Match | Apply | Atlas | Regress | Transport | Train | Doctor
 
 COMMANDS: dict[str, type[Options]] = {
     "demo": Demo,
     "match": Match,
     "apply": Apply,
+    "atlas": Atlas,
+    "regress": Regress,
+    "transport": Transport,
     "train": Train,
     "doctor": Doctor,
 }
@@ -204,6 +305,6 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 
 __all__ = [
-    "COMMANDS", "SYNONYMS", "Apply", "Common", "Demo", "Doctor", "Match", "Options", "Train",
-    "command_type",
+    "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Common", "Demo", "Doctor", "Match", "Options",
+    "Population", "Regress", "Train", "Transport", "command_type",
 ]  # fmt: skip

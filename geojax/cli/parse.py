@@ -144,8 +144,16 @@ def _flatten(box: str) -> str:
             break
         lines.append(line)
     text = " ".join(part for part in lines if part)
-    value = re.match(r"Error parsing (--\S+): .*?(?:\['?|: ')(.*?)(?:'?\]|')", text)
+    value = re.match(r"Error parsing (--\S+): .*?(?:\[|: )('.*?')(?:\]|$)", text)
     if value:
-        what = "a whole number" if re.search(r"INT|\bint\b", text) else "a number"
-        return f"{value[1]}: {value[2]!r} is not {what}"
+        whole = re.search(r"INT|\bint\b", text)
+        words = value[2].strip("'").split("', '")
+        bad = next((word for word in words if not _is_number(word, whole)), words[0])
+        return f"{value[1]}: {bad!r} is not {'a whole number' if whole else 'a number'}"
     return text.rstrip(".") or "the arguments cannot be understood"
+
+
+def _is_number(word: str, whole: object) -> bool:
+    with contextlib.suppress(ValueError):
+        return (int(word) if whole else float(word)) is not None
+    return False

@@ -17,20 +17,28 @@ _LISTED = 3
 
 
 def read_pair(source: str, target: str) -> tuple[PointFile, PointFile]:
-    """Read two files that are to be matched; flat meshes become 2-D only if both are flat.
+    """Read two files that are to be matched; see `read_together`."""
+    first, second = read_together([source, target])
+    return first, second
+
+
+def read_together(paths: Sequence[str]) -> list[PointFile]:
+    """Read files that are compared; flat meshes become 2-D only if all are flat.
 
     Raises:
-        InputError: as `read_points`, or one is 2-D and the other 3-D.
+        InputError: as `read_points`, or one is 2-D and another 3-D.
     """
-    first, second = read_points(source), read_points(target)
-    if first.flat != second.flat:
-        first, second = first.lifted(), second.lifted()
-    if first.points.shape[1] != second.points.shape[1]:
-        raise InputError(
-            f"{first.path} is {first.points.shape[1]}-D and {second.path} is "
-            f"{second.points.shape[1]}-D; give both the same number of coordinates"
-        )
-    return first, second
+    read = [read_points(path) for path in paths]
+    if len({file.flat for file in read}) > 1:
+        read = [file.lifted() for file in read]
+    first = read[0]
+    for file in read[1:]:
+        if file.points.shape[1] != first.points.shape[1]:
+            raise InputError(
+                f"{first.path} is {first.points.shape[1]}-D and {file.path} is "
+                f"{file.points.shape[1]}-D; give both the same number of coordinates"
+            )
+    return read
 
 
 def default_fidelity(source: PointFile, target: PointFile, chosen: str | None) -> str:

@@ -178,10 +178,10 @@ def _header(data: bytes, where: str) -> tuple[str, list[_Element], int]:
                 if elements[-1].count < 0:
                     raise ValueError("negative count")
             elif words[0] == "property" and words[1] == "list":
-                property = _Property(words[4], _TYPES[words[3]], _TYPES[words[2]])
-                if "f" in (property.count_dtype[0], property.dtype[0] * (words[4] in _INDICES)):
+                count, entry = _TYPES[words[2]], _TYPES[words[3]]
+                if count[0] == "f" or (entry[0] == "f" and words[4] in _INDICES):
                     raise ValueError("counts and indices are integers")
-                elements[-1].properties.append(property)
+                elements[-1].properties.append(_Property(words[4], entry, count))
             elif words[0] == "property":
                 elements[-1].properties.append(_Property(words[2], _TYPES[words[1]]))
             else:

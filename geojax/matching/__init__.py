@@ -6,3 +6,4 @@ from geojax.matching.match import match as match
 from geojax.matching.problem import Problem as Problem
 from geojax.matching.regression import Regression as Regression, regress as regress
 from geojax.matching.result import Match as Match, load_match as load_match
+from geojax.matching.transport import transport_match as transport_match

@@ -76,12 +76,12 @@ def as_metric(metric, source) -> RKHS:
     return metric
 
 
-def as_fidelity(fidelity, source, target, shapes) -> AbstractFidelity:
+def as_fidelity(fidelity, source, target, shapes, names=("source", "target")) -> AbstractFidelity:
     """The fidelity, by name at a scale read off the data, bound to the shapes if it needs them."""
     if not isinstance(fidelity, AbstractFidelity):
         fidelity = named_fidelity(fidelity, seen(source), seen(target))
     if isinstance(fidelity, AbstractMeasure) and any(isinstance(x, AbstractMesh) for x in shapes):
-        fidelity = fidelity.between(*shapes)
+        fidelity = fidelity.between(*shapes, names=names)
     fidelity.check(seen(source), seen(target))
     return fidelity
 

@@ -72,7 +72,7 @@ def prepare(
     if not any(checks.is_tracer(x) for x in jax.tree.leaves(seen)):
         sizes = [abs(np.log(arguments.diagonal(x) / arguments.diagonal(seen[1]))) for x in seen[2]]
         arguments.check_scales(seen[0], seen[1], seen[2][int(np.argmax(sizes))], base)
-    bound = subjects.bind(fidelity, start, source, shapes, targets, names[1], batch_size)
+    bound = subjects.bind(fidelity, start, source, shapes, targets, names, batch_size)
     rounds = 0
     for k, target in enumerate(targets):
         rounds = max(rounds, arguments.as_rounds(multiscale, bound.one(k)[0], source, target))

@@ -17,6 +17,7 @@ from geojax.matching import arguments
 from geojax.shapes import AbstractFidelity
 from geojax.shapes.base import Counts
 from geojax.shapes.meshes import AbstractMesh
+from geojax.shapes.varifolds import AbstractMeasure
 
 # Pairs of points or cells of all the subjects that are worked on at a time.
 _PAIRS = 2**22
@@ -123,7 +124,7 @@ def as_points(
 
 
 def bind(
-    fidelity, given, source, shapes, targets: list, name: str, batch_size: int | None
+    fidelity, given, source, shapes, targets: list, names: tuple[str, str], batch_size: int | None
 ) -> Subjects:
     """The targets with a fidelity that is bound to each.
 
@@ -131,7 +132,7 @@ def bind(
         fidelity: a fidelity, or its name.
         given, source: the shape that is carried, and its vertices.
         shapes, targets: those that it is compared with, and their vertices.
-        name: of the shapes, for messages.
+        names: of the carried shape and of the others, for messages.
         batch_size: how many are worked on at a time; read off their sizes by default.
 
     Raises:
@@ -141,11 +142,15 @@ def bind(
     if not isinstance(fidelity, AbstractFidelity):
         together = jnp.concatenate([arguments.seen(x) for x in targets])
         fidelity = arguments.named_fidelity(fidelity, arguments.seen(source), together)
+    if isinstance(fidelity, AbstractMeasure) and isinstance(given, AbstractMesh):
+        fidelity.check_shape(given, names[0])
     for k, (shape, target) in enumerate(zip(shapes, targets, strict=True)):
+        name = f"{names[1]}[{k}]"
         try:
-            bound = arguments.as_fidelity(fidelity, source, target, (given, shape))
+            bound = arguments.as_fidelity(fidelity, source, target, (given, shape), (None, name))
         except InputError as error:
-            raise InputError(f"{name}[{k}] (the target): {error}") from error
+            text = str(error)
+            raise InputError(text if name in text else f"{name} (the target): {text}") from error
         fidelities.append(bound)
         counts += bound.counts(source.shape[0], target.shape[0])
     largest = Counts(*(max(column) for column in zip(*counts, strict=True)))

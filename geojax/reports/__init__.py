@@ -12,6 +12,10 @@ from geojax.reports.page import (
     form as form,
     render_page as render_page,
 )
+from geojax.reports.population import (
+    PopulationView as PopulationView,
+    population_section as population_section,
+)
 from geojax.reports.training import (
     TrainingView as TrainingView,
     training_section as training_section,

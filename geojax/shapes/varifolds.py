@@ -78,19 +78,23 @@ class AbstractMeasure(AbstractFidelity):
     ) -> Float[Array, ""]:
         """The inner product of two measures, each given by its `atoms`."""
 
-    def between(self, source, target) -> "AbstractMeasure":
+    def between(
+        self, source, target, *, names: tuple[str | None, str] = ("source", "target")
+    ) -> "AbstractMeasure":
         """The fidelity of these two shapes, as a function of their vertices.
 
         Args:
             source, target: two `Surface` or two `Curve` of one dimension.
+            names: of both, for messages; None for a source that has been checked before.
 
         Raises:
             InputError: shapes of different kinds; for an oriented fidelity cells that disagree with
                 their neighbours, with a list of those to flip, and edges of more than two faces.
         """
         same_kind(source, target)
-        for mesh, name in ((source, "source"), (target, "target")):
-            self.check_shape(mesh, name)
+        for mesh, name in zip((source, target), names, strict=True):
+            if name is not None:
+                self.check_shape(mesh, name)
         if self.oriented and _inside_out(source, target):
             warnings.warn(
                 "The normals of one shape point inwards and those of the other outwards, which "

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from geojax import io
 from geojax._core.errors import InputError
 from geojax.cli import points as point_files
+from geojax.cli.match import write_data
+from geojax.cli.run import Run
 from geojax.io import read_mesh, read_points, write_mesh
 from geojax.shapes import Curve, Surface
 
@@ -117,6 +120,25 @@ def test_default_fidelity_is_that_of_what_the_files_hold(files):
 def test_measures_need_cells_of_one_kind(files, first, second, message):
     with pytest.raises(InputError, match=message):
         point_files.default_fidelity(files[first], files[second], "varifold")
+
+
+def test_a_face_that_has_collapsed_is_written_like_the_others(tmp_path, monkeypatch):
+    """Merged for the match, it stands in the file that is written with what was found."""
+    again = np.concatenate([OCTAHEDRON, OCTAHEDRON[:1]])
+    rows = [*again.tolist(), *([3, *face] for face in [*FACES.tolist(), [0, 6, 1]])]
+    text = "\n".join(" ".join(map(str, row)) for row in rows)
+    (tmp_path / "a.off").write_text(f"OFF\n7 9 0\n{text}\n")
+    source = read_points(tmp_path / "a.off")
+    found = SimpleNamespace(momentum=OCTAHEDRON, problem=SimpleNamespace(base=OCTAHEDRON))
+    written = {}
+    monkeypatch.setattr(Run, "write", lambda run, name, data: written.update({name: data}))
+    write_data(found, source, again, again + 1, np.ones(7), Run.__new__(Run))
+    assert set(written) == {"a-data.vtp", "a-momentum.vtp"}
+    (tmp_path / "a.vtp").write_bytes(written["a-data.vtp"])
+    data = read_points(tmp_path / "a.vtp")
+    np.testing.assert_array_equal(data.points, again + 1)
+    assert data.faces is not None
+    assert data.faces.tolist()[-1] == [0, 6, 1]
 
 
 def test_merged_vertices_take_their_cells_along(tmp_path):

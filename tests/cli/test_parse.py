@@ -42,7 +42,8 @@ def test_options_are_typed():
         ([*MATCH, "--kernel", "foo"], r"invalid choice 'foo' for argument '--kernel'\. Expected"),
         (["doctor", "--config", "x.toml"], r"unknown option --config of geojax doctor"),
         (["--x64", "match"], r"--x64: options come after the command"),
-        ([], r"Expected one of \{demo, match, apply, train, doctor\}; see geojax --help"),
+        ([*MATCH, "--scale", "1", "x"], r"--scale: 'x' is not a number"),
+        ([], r"Expected one of \{demo, match, apply, atlas, regress, transport, train, doctor"),
     ],
 )
 def test_mistakes_are_named_in_one_line(arguments, message):

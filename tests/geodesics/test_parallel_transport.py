@@ -3,33 +3,24 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from systems.groups import RigidBody
-from systems.numerics import largest, observed_order
+from systems.numerics import central_difference, largest, observed_order, relative_error
 from systems.particles import TwoLandmarks
 
+from geojax._core.errors import InputError
 from geojax.actions import Points, Rotations
-from geojax.geodesics import cometric, jacobi_field, log, momentum_of, parallel_transport, shoot
+from geojax.geodesics import (
+    cometric,
+    hamiltonian,
+    jacobi_field,
+    log,
+    momentum_of,
+    parallel_transport,
+    shoot,
+)
 from geojax.kernels import Gaussian
 from geojax.metrics import RKHS, Isotropic
-
-
-def pole_ladder(metric, action, state, momentum, carried, rungs, **options):
-    """Transport by a ladder of geodesics: reflect the vector's end in the middle of each rung."""
-
-    def step(_, carry):
-        q, p, w = carry
-        half = shoot(metric, action, q, p / (2 * rungs), **options, save="end", throw=False)
-        middle, slope = half.end, half.costates[-1]
-        rail = shoot(metric, action, middle, slope, **options, save="end", throw=False)
-        end, last = rail.end, 2 * rungs * rail.costates[-1]
-        corner = shoot(metric, action, q, w / rungs, **options, save="end", throw=False).end
-        towards = log(metric, action, middle, corner, **options, throw=False).momentum
-        opposite = shoot(metric, action, middle, -towards, **options, save="end", throw=False).end
-        back = log(metric, action, end, opposite, **options, throw=False).momentum
-        return end, last, -rungs * back
-
-    # a loop of traced length: one program for every number of rungs
-    return jax.lax.fori_loop(0, jnp.asarray(rungs, int), step, (state, momentum, carried))[2]
 
 
 def schild_ladder(metric, action, state, momentum, carried, rungs, **options):
@@ -80,10 +71,7 @@ class TestLandmarks:
     def test_ladders_converge_to_it(self):
         path, rows = self.transported()
         where = self.metric, self.action, self.state, self.momentum, self.carried
-        ladder = jax.jit(lambda n: pole_ladder(*where, n, num_steps=6))
         fan = jax.jit(lambda n: fanning(*where, n, num_steps=4))
-        pole = [largest(ladder(float(n)) - rows[-1]) for n in (2, 4, 8)]
-        assert abs(observed_order((2, 4, 8), pole, floor=1e-9) - 2) < 0.3, pole
         schild = jax.jit(lambda n: schild_ladder(*where, n, num_steps=6))
         sides = [largest(schild(float(n)) - rows[-1]) for n in (4, 8, 16)]
         assert abs(observed_order((4, 8, 16), sides, floor=1e-9) - 1) < 0.3, sides
@@ -92,6 +80,65 @@ class TestLandmarks:
         # control: carrying nothing along is no transport
         assert largest(self.carried - rows[-1]) > 0.05
         assert path.states.shape == rows.shape
+
+    def test_pole_ladder_has_order_two(self):
+        path, rows = self.transported()
+        where = self.metric, self.action, self.state, self.momentum, self.carried
+        counts, errors, gains = (1, 2, 4, 8), [], []
+        start = hamiltonian(self.metric, self.action, self.state, self.carried)
+        for n in counts:
+            short, ladder = parallel_transport(*where, num_rungs=n, num_steps=12 * n)
+            errors.append(largest(ladder[-1] - rows[-1]))
+            end = hamiltonian(self.metric, self.action, short.end, ladder[-1])
+            gains.append(abs(float(end - start)))
+        assert abs(observed_order(counts, errors, floor=1e-9) - 2) < 0.3, errors
+        # the norm is kept as well as the vector
+        assert abs(observed_order(counts, gains, floor=1e-9) - 2) < 0.3, gains
+        # control: on a curved space one rung is not exact
+        assert errors[0] > 1e-3
+        # at the ends of the rungs, of the same geodesic
+        assert ladder.shape == short.states.shape == (9, 2, 1)
+        np.testing.assert_allclose(short.times, np.arange(9) / 8)
+        assert largest(ladder[4] - rows[20]) < 2 * errors[-1]
+        assert largest(short.costates[4] - path.costates[20]) < 1e-8
+        ends, pair = parallel_transport(*where, num_rungs=8, num_steps=96, save="end")
+        assert ends.states.shape == (2, 2, 1)
+        assert largest(pair - ladder[jnp.array([0, -1])]) == 0
+        # linear in the vector up to its length, and so exactly
+        _, triple = parallel_transport(
+            *where[:-1], 3 * self.carried, num_rungs=1, num_steps=12, save="end"
+        )
+        _, single = parallel_transport(*where, num_rungs=1, num_steps=12, save="end")
+        assert largest(triple - 3 * single) < 1e-12
+
+    def test_ladder_at_rest(self):
+        """Along a geodesic that stays where it is, nothing changes."""
+        where = self.metric, self.action, self.state, jnp.zeros((2, 1))
+        _, rows = parallel_transport(*where, self.carried, num_rungs=2, num_steps=24)
+        assert largest(rows - self.carried[None]) < 1e-9
+        _, rows = parallel_transport(*where[:3], self.momentum, where[3], num_rungs=2, num_steps=24)
+        assert largest(rows) < 1e-12
+
+    @pytest.mark.slow
+    def test_ladder_under_transformations(self):
+        """One program under `jit`, and its derivative there."""
+        where = self.metric, self.action, self.state, self.momentum
+
+        def end(w):
+            return parallel_transport(*where, w, num_rungs=2, num_steps=24)[1][-1]
+
+        assert largest(jax.jit(end)(self.carried) - end(self.carried)) < 1e-12
+        direction = jnp.array([[0.2], [-0.7]])
+        _, slope = jax.jvp(end, (self.carried,), (direction,))
+        assert relative_error(slope, central_difference(end, self.carried, direction, 1e-5)) < 1e-6
+        weights = jnp.array([[1.0], [2.0]])
+        gradient = jax.grad(lambda w: jnp.sum(weights * end(w)))(self.carried)
+        assert abs(jnp.sum(gradient * direction) - jnp.sum(weights * slope)) < 1e-9
+
+    def test_bad_rungs(self):
+        where = self.metric, self.action, self.state, self.momentum, self.carried
+        with pytest.raises(InputError, match="num_rungs must be an integer of at least 1"):
+            parallel_transport(*where, num_rungs=0)
 
     def test_there_and_back(self):
         path, rows = self.transported()
@@ -150,10 +197,8 @@ def test_rotations_with_isotropic_prices():
     truth = half @ other @ half.T
     found = metric.sharp(action.momentum(path.end, rows[-1]))
     assert largest(found - truth) < 1e-10
-    ladder = jax.jit(
-        lambda: pole_ladder(metric, action, eye, momentum, carried, 1.0, num_steps=4)
-    )()
-    assert largest(action.momentum(path.end, ladder) - truth) < 1e-9
+    _, ladder = parallel_transport(metric, action, eye, momentum, carried, num_rungs=1, num_steps=8)
+    assert largest(action.momentum(path.end, ladder[-1]) - truth) < 1e-9
     # control: a left translate of the vector is not parallel
     assert largest(other - truth) > 1e-2
     # the velocity of the geodesic itself is parallel

@@ -204,8 +204,12 @@ class TestRefusals:
             atlas(Curve(TEMPLATE, EDGES), [OTHERS[0], TEMPLATE], metric=KERNEL, fidelity="varifold")
         turned = np.concatenate([EDGES[:3, ::-1], EDGES[3:]])
         shapes = [OTHERS[0], Curve(TEMPLATE, turned)]
-        with pytest.raises(InputError, match=r"subjects\[1\].*: .* not oriented"):
+        with pytest.raises(InputError, match=r"^Argument subjects\[1\] is not oriented"):
             atlas(Curve(TEMPLATE, EDGES), shapes, metric=KERNEL, fidelity="currents")
+
+        crossed = Curve(TEMPLATE, np.concatenate([EDGES, [[0, 2]]]))
+        with pytest.raises(InputError, match=r"Argument template is no manifold: \[0, 2\]"):
+            atlas(crossed, [OTHERS[0]], metric=KERNEL, fidelity="currents")
 
     def test_of_options(self):
         with pytest.raises(InputError, match="estimate_control_points needs control_points"):

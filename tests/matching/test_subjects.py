@@ -29,7 +29,7 @@ def bound(fidelity, shapes, source=SOURCE):
         alone = [fidelity.between(source, shape) for shape in shapes]
     else:
         alone = [fidelity] * len(shapes)
-    subjects = bind(fidelity, source, given, shapes, targets, "shapes", batch_size=2)
+    subjects = bind(fidelity, source, given, shapes, targets, ("source", "shapes"), batch_size=2)
     return subjects, given, list(zip(alone, targets, strict=True))
 
 
@@ -77,8 +77,8 @@ def test_a_target_that_does_not_fit_is_named():
     fidelity = Varifold(0.5, target_weights=FACTORS)
     given, targets = as_points(SOURCE, [ALIKE[0], SHAPES[1]], "source", "shapes")
     with pytest.raises(InputError, match=r"shapes\[1\].*each of the 9 cells of the target"):
-        bind(fidelity, SOURCE, given, [ALIKE[0], SHAPES[1]], targets, "shapes", None)
+        bind(fidelity, SOURCE, given, [ALIKE[0], SHAPES[1]], targets, ("source", "shapes"), None)
     cloud = [x.vertices for x in SHAPES]
     given, targets = as_points(SOURCE.vertices, cloud, "source", "shapes")
     with pytest.raises(InputError, match=r"shapes\[0\].*15"):
-        bind(Landmarks(), SOURCE.vertices, given, cloud, targets, "shapes", None)
+        bind(Landmarks(), SOURCE.vertices, given, cloud, targets, ("source", "shapes"), None)
