@@ -14,6 +14,7 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, first_failure, throw_if_failed
 from geojax.kernels import AbstractRadialKernel, kernel_sum
+from geojax.matching.coordinates import LARGEST_FACTOR, Coordinates
 from geojax.matching.implicit import optimum
 from geojax.matching.layout import Layout
 from geojax.matching.match import Fidelity
@@ -21,7 +22,7 @@ from geojax.matching.population import prepare, worst
 from geojax.matching.problem import Problem, moved_source
 from geojax.matching.result import Match
 from geojax.matching.search import Number, Progress, minimise
-from geojax.matching.solvers import LARGEST_FACTOR, LBFGS, Coordinates
+from geojax.matching.solvers import LBFGS
 from geojax.matching.subjects import Subjects
 from geojax.matching.unknowns import JointCoordinates, Unknowns, moved_template, stopped
 from geojax.metrics import RKHS

@@ -7,8 +7,9 @@ import lineax as lx
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from geojax._core.errors import InputError
+from geojax.matching.coordinates import Searched
 from geojax.matching.problem import Problem
-from geojax.matching.solvers import Minimisable, Searched, State
+from geojax.matching.solvers import Minimisable, State
 
 # A linear solve that misses by more, relatively, is withheld.
 _SOLVED = 1e-3

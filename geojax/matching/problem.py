@@ -12,8 +12,8 @@ from geojax.actions import Points
 from geojax.flows import Path
 from geojax.geodesics import hamiltonian, shoot
 from geojax.kernels import kernel_sum
+from geojax.matching.coordinates import Coordinates, Searched
 from geojax.matching.layout import Layout
-from geojax.matching.solvers import Coordinates
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity
 
@@ -112,7 +112,7 @@ class Problem(eqx.Module):
         active = self.active[:, None]
         return jnp.where(active, momentum, 0.0), jnp.where(active, 0.0, momentum)
 
-    def coordinates(self) -> Coordinates:
+    def coordinates(self) -> Searched:
         """Coordinates of momenta in which the objective is nearly round."""
         return Coordinates.of(self.metric, self.fidelity, self.weight, self.base, self.active)
 

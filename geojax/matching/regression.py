@@ -18,13 +18,14 @@ from geojax.actions import Points
 from geojax.flows import Path
 from geojax.geodesics import hamiltonian, shoot
 from geojax.kernels import AbstractRadialKernel, kernel_sum
+from geojax.matching.coordinates import Coordinates
 from geojax.matching.implicit import optimum
 from geojax.matching.layout import Layout
 from geojax.matching.match import Fidelity
 from geojax.matching.population import prepare
 from geojax.matching.problem import moved_source
 from geojax.matching.search import Number, Progress, minimise
-from geojax.matching.solvers import LBFGS, Coordinates
+from geojax.matching.solvers import LBFGS
 from geojax.matching.subjects import Subjects
 from geojax.matching.unknowns import JointCoordinates, Unknowns, moved_template, stopped
 from geojax.metrics import RKHS

@@ -17,37 +17,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from geojax._core import checks, compat
 from geojax._core.results import RESULTS, code_if
-from geojax.metrics import RKHS
-from geojax.shapes import AbstractFidelity
-
-# Control points up to which a matrix over pairs of them is factored to precondition the search.
-LARGEST_FACTOR = 2000
-# The diagonal of that is raised by this part of its trace. Directions that the kernel hardly sees
-# at the start are seen later on, so less is no better (measured), and float32 could not factor it.
-_RIDGE = 1e-3
+from geojax.matching.coordinates import Searched
 
 # Sufficient decrease and curvature of a line search, as parts of the slope [nocedal2006numerical].
 _DECREASE, _CURVATURE = 1e-4, 0.9
 # Iterations in a row that may lower neither the objective nor the gradient by more than round-off
 # before the search is given up.
 _PATIENCE = 10
-
-
-@runtime_checkable
-class Searched(Protocol):
-    """Coordinates of a search: one array of numbers for an unknown of any structure."""
-
-    def momentum(self, a: Float[Array, "..."], /) -> PyTree:
-        """The unknown with coordinates a."""
-        ...
-
-    def coordinates(self, momentum: PyTree, /) -> Float[Array, "..."]:
-        """The coordinates of an unknown."""
-        ...
-
-    def gradient(self, gradient: PyTree, /) -> Float[Array, "..."]:
-        """A derivative in the unknown as a derivative in the coordinates."""
-        ...
 
 
 @runtime_checkable
@@ -69,75 +45,6 @@ class Minimisable(Protocol):
     def coordinates(self) -> Searched:
         """Coordinates in which the objective is nearly round."""
         ...
-
-
-class Coordinates(eqx.Module):
-    """Momenta in coordinates in which the objective is nearly round: `p = L^-T a`.
-
-    `L L' = K + weight K G K` is the Hessian of the objective if points moved by `K p` (which they
-    do to first order) and the fidelity had the curvature G. It serves as a preconditioner only:
-    the minimum does not depend on it.
-
-    Attributes:
-        factor: Cholesky factor L; None above a size at which it would not be matrix-free.
-    """
-
-    factor: Float[Array, "c c"] | None
-
-    @classmethod
-    def of(
-        cls,
-        metric: RKHS,
-        fidelity: AbstractFidelity,
-        weight: Float[Array, ""],
-        base: Float[Array, "c d"],
-        active: Bool[Array, " c"] | None = None,
-    ) -> "Coordinates":
-        """The coordinates of momenta on points, of a metric and a weighted fidelity.
-
-        Points that are not active are padding.
-        """
-        # not all leaves are arrays: a fidelity may hold names
-        arrays, rest = eqx.partition((metric, fidelity, weight, base), eqx.is_inexact_array)
-        metric, fidelity, weight, base = eqx.combine(jax.lax.stop_gradient(arrays), rest)
-        if base.shape[0] > LARGEST_FACTOR:
-            return cls(None)
-        kernel = metric.kernel(base, base)
-        if active is None:
-            shares = jnp.full(base.shape[0], 1.0 / base.shape[0], base.dtype)
-            return cls.round(kernel + weight * kernel @ fidelity.curvature(base, shares) @ kernel)
-        shares = active.astype(base.dtype) / jnp.sum(active).astype(base.dtype)
-        # padding neither sees nor is seen
-        kernel = jnp.where(active[:, None] & active[None], kernel, 0.0)
-        data = weight * kernel @ fidelity.curvature(base, shares) @ kernel
-        return cls.round(kernel + data, ~active)
-
-    @classmethod
-    def round(
-        cls, hessian: Float[Array, "c c"], idle: Bool[Array, " c"] | None = None
-    ) -> "Coordinates":
-        """The coordinates in which a Hessian, one where idle, is nearly the identity."""
-        ridge = _RIDGE * jnp.trace(hessian)
-        if idle is not None:
-            hessian = hessian + jnp.diag(idle.astype(hessian.dtype))
-        identity = jnp.eye(hessian.shape[0], dtype=hessian.dtype)
-        return cls(jnp.linalg.cholesky(hessian + ridge * identity))
-
-    def momentum(self, a: Float[Array, "c d"]) -> Float[Array, "c d"]:
-        """The momentum with coordinates a."""
-        if self.factor is None:
-            return a
-        return jax.scipy.linalg.solve_triangular(self.factor, a, lower=True, trans=1)
-
-    def coordinates(self, momentum: Float[Array, "c d"]) -> Float[Array, "c d"]:
-        """The coordinates of a momentum."""
-        return momentum if self.factor is None else self.factor.T @ momentum
-
-    def gradient(self, gradient: Float[Array, "c d"]) -> Float[Array, "c d"]:
-        """A derivative in the momentum as a derivative in the coordinates."""
-        if self.factor is None:
-            return gradient
-        return jax.scipy.linalg.solve_triangular(self.factor, gradient, lower=True)
 
 
 class State(eqx.Module):

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from geojax.kernels import kernel_sum
-from geojax.matching.solvers import Coordinates
+from geojax.matching.coordinates import Searched
 from geojax.metrics import RKHS
 
 
@@ -54,8 +54,8 @@ class JointCoordinates(eqx.Module):
         yielding: the momentum that undoes the template's weights; None where none does.
     """
 
-    momenta: Coordinates
-    template: Coordinates | None
+    momenta: Searched
+    template: Searched | None
     length: Float[Array, ""] | None
     unravel: Callable[[Array], Unknowns] = eqx.field(static=True)
     yielding: Float[Array, "c n"] | None = None
@@ -64,8 +64,8 @@ class JointCoordinates(eqx.Module):
     def of(
         cls,
         like: Unknowns,
-        momenta: Coordinates,
-        template: Coordinates | None = None,
+        momenta: Searched,
+        template: Searched | None = None,
         length: Float[Array, ""] | None = None,
         yielding: Float[Array, "c n"] | None = None,
     ) -> "JointCoordinates":
