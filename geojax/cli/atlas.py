@@ -27,7 +27,7 @@ def run(options: Atlas, run: Run) -> dict[str, Any]:
     paths = [options.template, *options.subjects]
     shapes = population.read_shapes(paths, 0, 1, options, run)
     run.check_folder(options.out)
-    with named_options(options, {"template": str(shapes.file.path)}):
+    with named_options(options, {"template": str(shapes.file.path), **shapes.called("subjects")}):
         given = population.arguments(shapes, options, run)
         from geojax.matching import atlas
 

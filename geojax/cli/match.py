@@ -19,6 +19,7 @@ from geojax.io import PointFile, as_mesh, encode_mesh, encode_points
 def run(options: Match, run: Run) -> dict[str, Any]:
     """Read, check, match, and write the deformation, the moved source and the report."""
     source, target = point_files.read_pair(options.source, options.target)
+    point_files.refuse_taken_name(source)
     fidelity = point_files.default_fidelity(source, target, options.fidelity)
     on_meshes = fidelity in point_files.MEASURES
     if on_meshes and point_files.cell_kind(source) == "faces":

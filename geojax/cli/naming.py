@@ -50,4 +50,6 @@ def renamed(text: str, options: Options, files: Mapping[str, str]) -> str:
         text = text.replace("merge them", "give --merge-duplicates TOL")
         text = text.replace("take a smaller scale", "a smaller --scale")
         text = text.replace("pass control_points", "--control-points")
-    return re.sub(r"\bArgument (\w+)", rename, text)
+    text = re.sub(r"\bArgument (\w+(?:\[\d+\])?)", rename, text)
+    # a message may begin with which of many shapes it is about
+    return re.sub(r"^\w+\[\d+\]", lambda match: files.get(match[0], match[0]), text)

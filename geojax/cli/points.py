@@ -41,6 +41,15 @@ def read_together(paths: Sequence[str]) -> list[PointFile]:
     return read
 
 
+def refuse_taken_name(file: PointFile) -> None:
+    """Raise where the moved file would take the place of the saved deformation."""
+    if file.path.name == "deformation.npz":
+        raise InputError(
+            f"{file.path}: the file that is moved must have another name than the deformation; "
+            "save its points under one"
+        )
+
+
 def default_fidelity(source: PointFile, target: PointFile, chosen: str | None) -> str:
     """The fidelity of a match: what was chosen, else what the files hold.
 

@@ -39,6 +39,10 @@ class Shapes(NamedTuple):
         """Vertices of the carried shape in the format of its file."""
         return encode_points(name, np.asarray(vertices)[self.groups], like=self.file)
 
+    def called(self, argument: str) -> dict[str, str]:
+        """Of each shape in an argument of the verbs the file."""
+        return {f"{argument}[{k}]": str(file.path) for k, file in enumerate(self.others)}
+
     def named(self, stem: str) -> str:
         """A file name with the ending of that of the carried shape."""
         return f"{stem}{self.file.path.suffix}"
@@ -169,7 +173,7 @@ def refuse_unfinished(found: Any, figures: dict[str, Any], run: Run) -> None:
     else:
         text = (
             f"geojax {run.command} failed: {message(found.result)}; raise --num-steps, which is "
-            f"{found.problem.num_steps}, or lower --weight"
+            f"{run.config['num_steps']}, or lower --weight"
         )
     raise NumericalError(text, found.result)
 

@@ -33,7 +33,7 @@ def run(options: Regress, run: Run) -> dict[str, Any]:
         raise InputError(f"--times: all are {times[0]:g}; give at least two different times")
     shapes = population.read_shapes(options.shapes, int(np.argmin(times)), 0, options, run)
     run.check_folder(options.out)
-    with named_options(options, {"baseline": str(shapes.file.path)}):
+    with named_options(options, {"baseline": str(shapes.file.path), **shapes.called("shapes")}):
         given = population.arguments(shapes, options, run)
         from geojax.matching import regress
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from geojax._core.errors import InputError
+from geojax._core.errors import InputError, NumericalError
 from geojax.cli import points as point_files
 from geojax.cli.apply import deformation_dimension, displacements, in_dimension, moved_points
 from geojax.cli.naming import named_options
@@ -21,6 +21,7 @@ def run(options: Transport, run: Run) -> dict[str, Any]:
         deformation_dimension(folder)
         run.add_input(Path(folder) / files.MANIFEST)
     file = in_dimension(_other_subject(options), options.to)
+    point_files.refuse_taken_name(file)
     run.add_input(file.path)
     (points,) = point_files.to_precision([file], options.x64)
     run.check_folder(options.out)
@@ -30,7 +31,11 @@ def run(options: Transport, run: Run) -> dict[str, Any]:
     with named_options(options, {"deformation": options.run, "to": options.to}):
         run.claim(options.out)
         run.progress("compiling")
-        found = transport_match(first, second, num_rungs=options.num_rungs)
+        try:
+            found = transport_match(first, second, num_rungs=options.num_rungs)
+        except NumericalError as error:
+            text = f"{error} (Match {options.to} again with a larger --num-steps.)"
+            raise NumericalError(text, error.result) from error
     run.progress(f"moving {len(points)} points")
     moved = moved_points(found, file, points)
     found = found.with_quality()

@@ -1,5 +1,6 @@
 """The verb `log`: the momentum whose geodesic ends at a target; and the distance it gives."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -116,6 +117,9 @@ def log(
         initial = like_state(initial, source, "initial")
     # a number would be compiled in
     tolerance = jnp.asarray(tolerance, float)
+    if options.get("stepsize_controller") is not None and options.get("adjoint") is None:
+        # the search needs derivatives of both modes
+        options["adjoint"] = diffrax.DirectAdjoint()
     found = _log(
         metric, action, source, target, initial, tolerance, options, max_iterations=max_iterations
     )

@@ -169,9 +169,11 @@ def _ladder(metric, action, state, momentum, transported, num_rungs, num_steps, 
 def _climb(metric, action, state, transported, length, rungs, options):
     # transport is linear, so the vector may be as long as a rung, which keeps the ladder even
     square = 2 * hamiltonian(metric, action, state, transported)
-    known = (length > 0) & (square > 0)
+    known = square > 0
     count = jax.tree.leaves(rungs)[0].shape[0]
-    scale = jnp.where(known, length / jnp.sqrt(jnp.where(known, square, 1.0)), 1.0) / count
+    ratio = jnp.where(known, length / jnp.sqrt(jnp.where(known, square, 1.0)), 1.0)
+    # but no shorter than round-off lets it be
+    scale = jnp.maximum(ratio, jnp.finfo(ratio.dtype).eps ** (1 / 3)) / count
 
     def climb(carry, rung):
         carry = _rung(metric, action, *carry, *rung, options)
@@ -181,7 +183,7 @@ def _climb(metric, action, state, transported, length, rungs, options):
     if is_traced((metric, carry, rungs)):
         carry, rows = jax.lax.scan(climb, carry, rungs)
     else:
-        # rung by rung, so that ladders of all numbers of rungs share one program
+        # rung by rung, so that ladders whose rungs take as many steps share one program
         rows = []
         for rung in zip(*rungs, strict=True):
             carry, row = climb(carry, rung)

@@ -187,7 +187,7 @@ def as_rounds(multiscale, fidelity, source, target) -> int:
     return rounds
 
 
-def check_points(metric, fidelity, base, own: bool) -> None:
+def check_points(metric, fidelity, base, own: bool, name: str) -> None:
     """Refuse points that coincide, and landmarks that the kernel cannot tell apart.
 
     A match solves no system of the kernel matrix, so points of a cloud may be dense: they move
@@ -196,26 +196,25 @@ def check_points(metric, fidelity, base, own: bool) -> None:
     Raises:
         InputError: momenta on coinciding points, or landmarks too close for float32.
     """
-    name = "source" if own else "control_points"
     if is_traced((metric, base)) or base.shape[0] < 2:
         return
     checks.distinct(base, name)
     if own and isinstance(fidelity, Landmarks):
-        check_separation(metric.kernel, base)
+        check_separation(metric.kernel, base, name)
     elif own and isinstance(fidelity, Combined):
         objects = split(base, [n for n, _ in fidelity.sizes])
         for part, points in zip(fidelity.parts, objects, strict=True):
-            check_points(metric, part, points, own)
+            check_points(metric, part, points, own, name)
 
 
-def check_separation(kernel, source) -> None:
+def check_separation(kernel, source, name: str = "source") -> None:
     """Refuse landmarks that nearly coincide in float32, and warn of them in float64.
 
     Raises:
         InputError: naming the closest pair and the condition number of the kernel matrix.
     """
     mend = "merge them, take a smaller scale, pass control_points"
-    checks.near_duplicates(kernel, source, "source", size=diagonal(source), mend=mend)
+    checks.near_duplicates(kernel, source, name, size=diagonal(source), mend=mend)
 
 
 def check_scales(metric, source, target, base) -> None:

@@ -194,7 +194,9 @@ def pose(
     known = arguments.seen((metric, source, target, base))
     checks.collisions(metric.kernel)
     arguments.check_scales(*known)
-    arguments.check_points(known[0], fidelity, known[3], own=controls is None)
+    own = controls is None
+    name = "source" if own else "control_points"
+    arguments.check_points(known[0], fidelity, known[3], own, name)
     problem = Problem(
         metric=metric,
         fidelity=fidelity,

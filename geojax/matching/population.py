@@ -66,13 +66,14 @@ def prepare(
     checks.collisions(metric.kernel)
     controls = arguments.as_control_points(control_points, source)
     base = arguments.seen(source if controls is None else controls)
-    if not checks.is_tracer(base):
-        checks.distinct(base, names[0] if controls is None else "control_points")
     seen = arguments.seen((metric, source, targets))
     if not any(checks.is_tracer(x) for x in jax.tree.leaves(seen)):
         sizes = [abs(np.log(arguments.diagonal(x) / arguments.diagonal(seen[1]))) for x in seen[2]]
         arguments.check_scales(seen[0], seen[1], seen[2][int(np.argmax(sizes))], base)
     bound = subjects.bind(fidelity, start, source, shapes, targets, names, batch_size)
+    own = controls is None
+    name = names[0] if own else "control_points"
+    arguments.check_points(seen[0], bound.one(0)[0], base, own, name)
     rounds = 0
     for k, target in enumerate(targets):
         rounds = max(rounds, arguments.as_rounds(multiscale, bound.one(k)[0], source, target))

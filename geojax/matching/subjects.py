@@ -152,11 +152,16 @@ def bind(
             text = str(error)
             raise InputError(text if name in text else f"{name} (the target): {text}") from error
         fidelities.append(bound)
-        counts += bound.counts(source.shape[0], target.shape[0])
-    largest = Counts(*(max(column) for column in zip(*counts, strict=True)))
+        counts.append(bound.counts(source.shape[0], target.shape[0]))
+    largest = Counts(*(max(column) for column in zip(*(row for (row, *_) in counts), strict=True)))
     if len(set(counts)) > 1:
+        if len(counts[0]) > 1:
+            raise InputError(
+                f"Argument {names[1]} must hold objects of the same sizes throughout, where the "
+                "fidelity compares several objects."
+            )
         pairs = zip(fidelities, counts, strict=True)
-        fidelities = [bound.padded((own,), (largest,)) for bound, own in pairs]
+        fidelities = [bound.padded(own, (largest,)) for bound, own in pairs]
         targets = [filled(x, largest.target, "edge") for x in targets]
     if batch_size is None:
         batch_size = min(max(_PAIRS // max(largest) ** 2, 1), len(targets))

@@ -1,5 +1,7 @@
 """The verb `transport_match`: what happened to one subject, carried over to another."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from jaxtyping import Array, Float
 
 from geojax._core import checks
 from geojax._core.errors import InputError
-from geojax._core.results import first_failure, is_traced, throw_if_failed
+from geojax._core.results import RESULTS, code_if, first_failure, is_traced, throw_if_failed
 from geojax.actions import Points
 from geojax.geodesics import hamiltonian, momentum_of, parallel_transport
 from geojax.kernels import kernel_sum
@@ -43,7 +45,8 @@ def transport_match(
     Returns:
         A `Match` from `to.moved` to where the carried deformation takes that. It has no target to
         miss, so its target is its end, its residual zero, and nothing is known of a gradient (NaN).
-        Where nothing is lost its energy is that of `deformation`.
+        Where nothing is lost its energy is that of `deformation`. Its `result` is the first failure
+        of both and of what was done here; also, under `jit`, of points that hold too little.
 
     Raises:
         InputError: several lanes, other metrics or dimensions, points of `to` that coincide or lie
@@ -82,9 +85,10 @@ def transport_match(
             f"but has {_shown(problem.metric)}; match both with the same."
         )
     checks.distinct(problem.base, "to")
-    momentum = deformation.momentum.astype(problem.base.dtype)
-    if not _agree(ours.base, problem.base):
-        momentum = _projected(ours.base.astype(problem.base.dtype), momentum, problem)
+    momentum, lost = deformation.momentum.astype(problem.base.dtype), RESULTS.successful
+    # of points that are differentiated it matters where they would go, so there it is always done
+    if is_traced((ours.base, problem.base)) or not _agree(ours.base, problem.base):
+        momentum, lost = _projected(ours.base.astype(problem.base.dtype), momentum, problem)
     path, carried = parallel_transport(
         problem.metric,
         Points(),
@@ -97,6 +101,8 @@ def transport_match(
         **problem.stepping,
     )
     found = _finish(problem, to, path, carried[-1])
+    result = first_failure(deformation.result, to.result, lost, found.result)
+    found = dataclasses.replace(found, result=result)
     return throw_if_failed(found, found.result, what="transport_match") if throw else found
 
 
@@ -107,8 +113,11 @@ def _agree(first, second) -> bool:
     for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         if jnp.shape(x) != jnp.shape(y):
             return False
-        # up to the precision that either may have been cut to
-        if not is_traced((x, y)) and not np.allclose(np.asarray(x), np.asarray(y), rtol=1e-6):
+        if is_traced((x, y)):
+            continue
+        # up to the precision that either may have been cut to, in any unit
+        x, y = np.asarray(x), np.asarray(y)
+        if not np.allclose(x, y, rtol=1e-6, atol=1e-6 * np.max(np.abs(y), initial=0.0)):
             return False
     return True
 
@@ -124,8 +133,10 @@ def _shown(metric: RKHS) -> str:
 
 def _projected(
     base: Float[Array, "k d"], momentum: Float[Array, "k d"], problem: Problem
-) -> Float[Array, "c d"]:
+) -> tuple[Float[Array, "c d"], RESULTS]:
     """A momentum on the points of a problem: that of the nearest field that they can hold.
+
+    Where the points are abstract, a result code says whether too much is lost.
 
     Raises:
         InputError: too much of the field is lost.
@@ -136,15 +147,15 @@ def _projected(
     before = hamiltonian(metric, Points(), base, momentum)
     # the projection is orthogonal, so what it keeps of the square is the rest of what it loses
     kept = 0.5 * jnp.sum(projected * velocities)
-    if not is_traced((before, kept)):
-        lost = np.sqrt(max(1.0 - float(kept) / max(float(before), 1e-300), 0.0))
-        if not lost <= _LOST:
-            raise InputError(
-                "Argument to must begin where the carried deformation does, but the points of its "
-                f"momentum lose {lost:.0%} of the norm of that (at most {_LOST:.0%} may be lost); "
-                "match both from the same source, with the same control points."
-            )
-    return projected
+    some = before > 0
+    lost = jnp.sqrt(jnp.where(some, jnp.maximum(1.0 - kept / jnp.where(some, before, 1.0), 0), 0.0))
+    if not is_traced(lost) and not lost <= _LOST:
+        raise InputError(
+            "Argument to must begin where the carried deformation does, but the points of its "
+            f"momentum lose {float(lost):.0%} of the norm of that (at most {_LOST:.0%} may be "
+            "lost); match both from the same source, with the same control points."
+        )
+    return projected, code_if(~(lost <= _LOST), RESULTS.not_converged)
 
 
 @eqx.filter_jit

@@ -24,6 +24,8 @@ def rings(tmp_path):
     for k, shift in enumerate(SHIFTS):
         np.save(tmp_path / f"s{k}.npy", RING + shift)
         write_mesh(tmp_path / f"s{k}.vtk", Curve(RING + shift, EDGES))
+    turned = np.concatenate([EDGES[:2, ::-1], EDGES[2:]])
+    write_mesh(tmp_path / "turned.vtk", Curve(RING, turned))
     np.save(tmp_path / "short.npy", RING[:5])
     np.save(tmp_path / "space.npy", np.ones((8, 3), np.float32))
     np.save(tmp_path / "nan.npy", np.where(ANGLE[:, None] == 0, np.nan, RING))
@@ -133,6 +135,7 @@ def test_what_was_not_reached_is_withheld(command, rings, check_files):
         ("atlas ring.npy s0.npy --scale -1", "--scale must be positive"),
         ("atlas ring.npy s0.npy --fidelity varifold", "ring.npy holds points only"),
         ("atlas ring.npy s0.npy --config growth.toml", "growth.toml: no such file"),
+        ("atlas ring.vtk s0.vtk turned.vtk --fidelity currents", "turned.vtk is not oriented"),
         ("regress s0.npy --times 1", "SHAPES: give at least two files"),
         ("regress s0.npy s1.npy", "Missing from geojax regress: --times"),
         ("regress s0.npy s1.npy --times 1", "--times: has 1 numbers for 2 files"),

@@ -232,8 +232,10 @@ class TestFolder:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from geojax.cli import main, doctor
+# a shell's background job, as which the tests may run, ignores interrupts, and so do its heirs
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def run(options, run):
     run.claim("report")
     print("ready", flush=True)

@@ -1,5 +1,6 @@
 """Logarithms and distances: their laws in double and single precision, gradients, failures."""
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +27,14 @@ class TestLandmarks:
     def shot(self, dtype, **options):
         q, p = self.q.astype(dtype), 0.4 * self.p.astype(dtype)
         return shoot(METRIC, Points(), q, p, num_steps=40, **options)
+
+    @pytest.mark.slow
+    def test_with_a_step_size_controller(self):
+        path = self.shot(jnp.float64)
+        controller = diffrax.PIDController(rtol=1e-9, atol=1e-11)
+        options = dict(num_steps=1, stepsize_controller=controller, tolerance=1e-7)
+        found = log(METRIC, Points(), path.start, path.end, **options)
+        assert relative_error(found.momentum, path.costates[0]) < 1e-5
 
     @pytest.mark.parametrize(
         ("dtype", "tolerance"), [(jnp.float64, 1e-9), (jnp.float32, 1e-4)], ids=["64", "32"]

@@ -111,6 +111,14 @@ class TestLandmarks:
         _, single = parallel_transport(*where, num_rungs=1, num_steps=12, save="end")
         assert largest(triple - 3 * single) < 1e-12
 
+    def test_ladder_along_a_short_way(self):
+        """Its rungs are not as short as the way, which round-off would fill."""
+        for way in (1e-4, 1e-10):
+            where = self.metric, self.action, self.state, way * self.momentum, self.carried
+            truth = parallel_transport(*where, num_steps=4)[1][-1]
+            ladder = parallel_transport(*where, num_rungs=2, num_steps=8)[1][-1]
+            assert relative_error(ladder, truth) < 1e-3
+
     def test_ladder_at_rest(self):
         """Along a geodesic that stays where it is, nothing changes."""
         where = self.metric, self.action, self.state, jnp.zeros((2, 1))

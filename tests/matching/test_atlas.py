@@ -147,6 +147,7 @@ def check_coordinates(problem, at, along, gradient):
     np.testing.assert_allclose(pairing, inner(gradient, along), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_coordinates_of_momenta_that_give_way():
     problem = atlas(TEMPLATE, SUBJECTS, metric=KERNEL, max_iterations=1, throw=False).problem
     rest, rng = problem.at_rest(), np.random.default_rng(0)
@@ -156,6 +157,7 @@ def test_coordinates_of_momenta_that_give_way():
     check_coordinates(problem, at, along, gradient)
 
 
+@pytest.mark.slow
 def test_curves_of_other_samplings_in_one_program():
     options = dict(metric=KERNEL, fidelity=Currents(0.5), control_points=CONTROLS)
     found = atlas(Curve(TEMPLATE, EDGES), OTHERS, **options)
@@ -206,6 +208,11 @@ class TestRefusals:
         shapes = [OTHERS[0], Curve(TEMPLATE, turned)]
         with pytest.raises(InputError, match=r"^Argument subjects\[1\] is not oriented"):
             atlas(Curve(TEMPLATE, EDGES), shapes, metric=KERNEL, fidelity="currents")
+
+        # they could not be told apart
+        near = np.concatenate([TEMPLATE, TEMPLATE[:1] + 1e-6]).astype(np.float32)
+        with jax.enable_x64(False), pytest.raises(InputError, match=r"Argument template .* 0 and"):
+            atlas(near, [near + np.float32(0.1)], metric=Gaussian(np.float32(0.7)))
 
         crossed = Curve(TEMPLATE, np.concatenate([EDGES, [[0, 2]]]))
         with pytest.raises(InputError, match=r"Argument template is no manifold: \[0, 2\]"):

@@ -164,6 +164,7 @@ def test_lanes_are_solo_runs():
 
 
 class TestControlPoints:
+    @pytest.mark.slow
     def test_on_the_source_they_are_the_source(self):
         own = solve("landmarks")
         carried = solve("landmarks", control_points=CIRCLE)

@@ -74,7 +74,7 @@ def check(name, quantity, rtol, **options):
         assert abs(found + expected) > abs(found)
 
 
-@pytest.mark.parametrize("name", ["landmarks", "mmd"])
+@pytest.mark.parametrize("name", ["landmarks", pytest.param("mmd", marks=pytest.mark.slow)])
 def test_objective(name):
     check(name, "objective", 1e-7)
 

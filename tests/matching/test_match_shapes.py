@@ -69,6 +69,7 @@ def test_turned_and_renumbered():
     assert abs(match(*stretched, **options).energy / found.energy - 1) > 1e-2
 
 
+@pytest.mark.slow
 def test_surfaces_of_other_samplings_on_control_points():
     sphere, fine = Surface(*icosphere(2)), icosphere(1)
     target = Surface(fine[0] * np.array([[1.2, 1.0, 0.8]]), fine[1])

@@ -8,6 +8,7 @@ from geojax._core.errors import InputError
 from geojax.matching.subjects import as_points, bind
 from geojax.shapes import (
     MMD,
+    Combined,
     Curve,
     Landmarks,
     NormalCycles,
@@ -78,6 +79,9 @@ def test_a_target_that_does_not_fit_is_named():
     given, targets = as_points(SOURCE, [ALIKE[0], SHAPES[1]], "source", "shapes")
     with pytest.raises(InputError, match=r"shapes\[1\].*each of the 9 cells of the target"):
         bind(fidelity, SOURCE, given, [ALIKE[0], SHAPES[1]], targets, ("source", "shapes"), None)
+    both = Combined(("a", "b"), (MMD(0.4), MMD(0.4)), (1.0, 1.0), ((6, 6), (6, 6)))
+    given, targets = as_points(SOURCE.vertices, [ALIKE[0].vertices], "source", "shapes")
+    assert len(bind(both, None, given, [None], targets, ("source", "shapes"), None)) == 1
     cloud = [x.vertices for x in SHAPES]
     given, targets = as_points(SOURCE.vertices, cloud, "source", "shapes")
     with pytest.raises(InputError, match=r"shapes\[0\].*15"):

@@ -10,6 +10,7 @@ from systems.numerics import central_difference, largest, relative_error
 
 from geojax import load_match, transport_match
 from geojax._core.errors import InputError, NumericalError
+from geojax._core.results import RESULTS
 from geojax.actions import Points
 from geojax.geodesics import hamiltonian
 from geojax.kernels import Gaussian
@@ -124,6 +125,48 @@ def test_on_other_control_points(pair):
     assert 0.99 < carried.energy / later.energy < 1
     with pytest.raises(InputError, match=r"points of its momentum lose 100% of the norm"):
         transport_match(later, shot(START + 9, LATER, KERNEL))
+
+
+def test_other_places_under_transformations(pair):
+    """Where points are abstract, whether they agree is not known, so momenta are projected."""
+    later, _ = pair
+
+    @jax.jit
+    def momentum(shift):
+        to = shot(START + shift, jnp.zeros((4, 2)), KERNEL)
+        found = transport_match(later, to, throw=False)
+        return jnp.sum(found.momentum * OTHER), found.result
+
+    near = shot(START + 0.02, jnp.zeros((4, 2)), KERNEL)
+    truth = jnp.sum(transport_match(later, near).momentum * OTHER)
+    value, result = momentum(0.02)
+    np.testing.assert_allclose(value, truth, rtol=1e-9)
+    assert result == RESULTS.successful
+    assert momentum(9.0)[1] == RESULTS.not_converged
+    for place in (0.0, 0.02):
+        slope = jax.grad(lambda t: momentum(t)[0])(place)
+        expected = central_difference(lambda t: momentum(t)[0], place, 1.0, 1e-5)
+        assert abs(expected) > 1e-3
+        np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+def test_small_units_and_what_is_at_rest(pair):
+    later, _ = pair
+    # kernels in a small unit are told apart
+    small = [shot(1e-9 * START, LATER * 0, Gaussian(scale)) for scale in (1e-9, 2e-9)]
+    with pytest.raises(InputError, match="must have the kernel of the carried"):
+        transport_match(*small)
+    # a deformation at rest has nothing to lose on other points
+    still = shot(START + 9, jnp.zeros((4, 2)), KERNEL)
+    assert largest(transport_match(still, later).momentum) == 0
+
+
+def test_what_failed_before_is_not_forgotten(pair):
+    later, to = pair
+    missed = eqx.tree_at(lambda m: m.result, to, RESULTS.not_converged)
+    assert transport_match(later, missed, throw=False).result == RESULTS.not_converged
+    with pytest.raises(NumericalError, match="transport_match failed: The iteration stopped"):
+        transport_match(missed, to)
 
 
 def test_it_is_saved_like_a_match(pair, tmp_path):
