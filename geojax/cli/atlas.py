@@ -46,8 +46,20 @@ def run(options: Atlas, run: Run) -> dict[str, Any]:
     run.write(name, shapes.written(name, found.vertices))
     width = len(str(len(shapes.others) - 1))
     for k, file in enumerate(shapes.others):
-        name = shapes.named(f"reconstruction-{k:0{width}}-{Path(file.path.name).stem}")
+        stem = f"reconstruction-{k:0{width}}-{Path(file.path.name).stem}"
+        name = shapes.named(stem)
         run.write(name, shapes.written(name, found.moved[k]))
+        if shapes.on_meshes:
+            one = found.match(k)
+            shapes.write_deformed(
+                run,
+                stem,
+                start=found.vertices,
+                moved=found.moved[k],
+                determinants=one.determinants(found.vertices),
+                base=one.problem.base,
+                momentum=one.momentum,
+            )
     save(found, shapes, run)
     run.progress("drawing")
     run.write("report.html", population.report(found, found.moved, figures, shapes, run))

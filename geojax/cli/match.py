@@ -1,6 +1,5 @@
 """`geojax match`: the cheapest deformation from the points or mesh of one file to another's."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from geojax.cli import points as point_files
 from geojax.cli.naming import named_options
 from geojax.cli.options import Atlas, Match, Regress
 from geojax.cli.run import Run
-from geojax.io import PointFile, as_mesh, encode_mesh, encode_points
+from geojax.cli.vtp import write_deformed
+from geojax.io import PointFile, as_mesh, encode_points
 
 
 def run(options: Match, run: Run) -> dict[str, Any]:
@@ -52,12 +52,7 @@ def run(options: Match, run: Run) -> dict[str, Any]:
         )
     count = len(found.problem.source)
     if options.control_points is None and len(found.problem.base) < count:
-        warnings.warn(
-            f"{len(found.problem.base)} control points are taken, spread over the {count} of "
-            f"{source.path}, which lie too densely for the kernel scale to tell all of them "
-            "apart; give --control-points, or a smaller --scale",
-            stacklevel=2,
-        )
+        point_files.warn_of_fewer(len(found.problem.base), count, source)
     figures = describe(found)
     if not is_done(found):
         # A result that was not reached is withheld; its numbers say how far it came.
@@ -71,44 +66,20 @@ def run(options: Match, run: Run) -> dict[str, Any]:
     determinants = None
     if on_meshes:
         determinants = np.asarray(found.determinants(every))
-        write_data(found, source, every, moved, determinants, run)
+        write_deformed(
+            run,
+            source,
+            Path(name).stem,
+            start=every,
+            moved=moved,
+            determinants=determinants,
+            base=found.problem.base,
+            momentum=found.momentum,
+        )
     run.progress("drawing")
     run.write("report.html", report(found, figures, run, source, target, determinants))
     show(figures, run)
     return figures
-
-
-def write_data(
-    found: Any,
-    source: PointFile,
-    every: np.ndarray,
-    moved: np.ndarray,
-    determinants: np.ndarray,
-    run: Run,
-) -> None:
-    """The moved mesh with the momentum and the Jacobian at its vertices, as ParaView reads them.
-
-    Momenta that do not sit on the vertices get a file of their own.
-    """
-    # not as a shape: a cell may have collapsed, of the file's before the match or by it
-    faces, edges = source.faces, source.edges if source.faces is None else None
-    data = {"jacobian": determinants}
-    momentum, stem = _in_space(np.asarray(found.momentum)), Path(source.path.name).stem
-    base = np.asarray(found.problem.base)
-    if base.shape == every.shape and np.array_equal(base, every):
-        data["momentum"] = momentum
-    else:
-        name = f"{stem}-momentum.vtp"
-        run.write(name, encode_mesh(name, base, point_data={"momentum": momentum}))
-    name = f"{stem}-data.vtp"
-    run.write(
-        name, encode_points(name, _in_space(moved), faces=faces, edges=edges, point_data=data)
-    )
-
-
-def _in_space(vectors: np.ndarray) -> np.ndarray:
-    """Vectors `[n, 3]`; ParaView draws no arrows for those of the plane."""
-    return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
 
 
 def solve(
@@ -130,9 +101,6 @@ def solve(
     claim()
     run.progress("compiling")
 
-    def progress(iteration: int, objective: float, gradient: float) -> None:
-        run.progress(f"iteration {iteration}, objective {objective:.5g}, gradient {gradient:.2g}")
-
     return match(
         start,
         goal,
@@ -141,7 +109,7 @@ def solve(
         tolerance=options.tolerance,
         max_iterations=options.max_iterations,
         num_steps=options.num_steps,
-        progress=progress,
+        progress=run.iteration,
         throw=False,
     )
 

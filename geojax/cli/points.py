@@ -41,6 +41,16 @@ def read_together(paths: Sequence[str]) -> list[PointFile]:
     return read
 
 
+def warn_of_fewer(control_points: int, count: int, file: PointFile) -> None:
+    """Say that fewer control points than points were taken."""
+    warnings.warn(
+        f"{control_points} control points are taken, spread over the {count} of {file.path}, "
+        "which lie too densely for the kernel scale to tell all of them apart; give "
+        "--control-points, or a smaller --scale",
+        stacklevel=3,
+    )
+
+
 def refuse_taken_name(file: PointFile) -> None:
     """Raise where the moved file would take the place of the saved deformation."""
     if file.path.name == "deformation.npz":

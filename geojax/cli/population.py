@@ -13,6 +13,7 @@ from geojax.cli import points as point_files
 from geojax.cli.match import geometry, is_done, rows
 from geojax.cli.options import Atlas, Regress
 from geojax.cli.run import Run, clean, versions
+from geojax.cli.vtp import write_deformed
 from geojax.io import PointFile, as_mesh, encode_points
 
 
@@ -38,6 +39,17 @@ class Shapes(NamedTuple):
     def written(self, name: str, vertices: Any) -> bytes:
         """Vertices of the carried shape in the format of its file."""
         return encode_points(name, np.asarray(vertices)[self.groups], like=self.file)
+
+    @property
+    def on_meshes(self) -> bool:
+        """Whether surfaces or curves are compared."""
+        return self.fidelity in point_files.MEASURES
+
+    def write_deformed(self, run: Run, stem: str, **deformed: Any) -> None:
+        """Write the carried mesh with momentum and Jacobian, as `vtp.write_deformed`."""
+        for name in ("start", "moved", "determinants"):
+            deformed[name] = np.asarray(deformed[name])[self.groups]
+        write_deformed(run, self.file, stem, **deformed)
 
     def called(self, argument: str) -> dict[str, str]:
         """Of each shape in an argument of the verbs the file."""
@@ -103,16 +115,8 @@ def arguments(shapes: Shapes, options: Atlas | Regress, run: Run) -> dict[str, A
     run.claim(options.out)
     count = chosen["control_points"]
     if options.control_points is None and count is not None:
-        warnings.warn(
-            f"{count} control points are taken, spread over the {len(points)} of "
-            f"{shapes.file.path}, which lie too densely for the kernel scale to tell all of them "
-            "apart; give --control-points, or a smaller --scale",
-            stacklevel=2,
-        )
+        point_files.warn_of_fewer(count, len(points), shapes.file)
     run.progress("compiling")
-
-    def progress(iteration: int, objective: float, gradient: float) -> None:
-        run.progress(f"iteration {iteration}, objective {objective:.5g}, gradient {gradient:.2g}")
 
     return {
         **chosen,
@@ -121,7 +125,7 @@ def arguments(shapes: Shapes, options: Atlas | Regress, run: Run) -> dict[str, A
         "tolerance": options.tolerance,
         "max_iterations": options.max_iterations,
         "num_steps": options.num_steps,
-        "progress": progress,
+        "progress": run.iteration,
         "throw": False,
     }
 

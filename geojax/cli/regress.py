@@ -50,9 +50,19 @@ def run(options: Regress, run: Run) -> dict[str, Any]:
     run.progress("writing")
     at = options.at or np.linspace(np.min(times), np.max(times), _WRITTEN).tolist()
     for t in at:
-        name = shapes.named(f"at-{t:.10g}")
-        shape = found.at(t)
-        run.write(name, shapes.written(name, getattr(shape, "vertices", shape)))
+        stem, shape = f"at-{t:.10g}", found.at(t)
+        name, moved = shapes.named(stem), getattr(shape, "vertices", shape)
+        run.write(name, shapes.written(name, moved))
+        if shapes.on_meshes:
+            shapes.write_deformed(
+                run,
+                stem,
+                start=found.vertices,
+                moved=moved,
+                determinants=found.determinants(found.vertices, t),
+                base=found.problem.base_of(found.vertices),
+                momentum=found.momentum,
+            )
     save(found, shapes, times, run)
     run.progress("drawing")
     from geojax.matching.problem import moved_source
@@ -70,9 +80,7 @@ def save(found: Any, shapes: population.Shapes, times: np.ndarray, run: Run) -> 
     assert run.folder is not None, "claim the folder first"
     arrays = {
         "baseline": found.vertices,
-        "control_points": found.problem.base
-        if found.problem.control_points is not None
-        else found.vertices,
+        "control_points": found.problem.base_of(found.vertices),
         "momentum": found.momentum,
         "times": times,
         "fitted": found.fitted,

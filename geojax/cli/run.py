@@ -172,6 +172,10 @@ class Run:
         sys.stderr.flush()
         self._line = len(line)
 
+    def iteration(self, iteration: int, objective: float, gradient: float) -> None:
+        """Show how far a search has come."""
+        self.progress(f"iteration {iteration}, objective {objective:.5g}, gradient {gradient:.2g}")
+
     def clear_progress(self) -> None:
         """Take the progress line away."""
         if self._line:

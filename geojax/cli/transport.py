@@ -11,6 +11,7 @@ from geojax.cli.apply import deformation_dimension, displacements, in_dimension,
 from geojax.cli.naming import named_options
 from geojax.cli.options import Transport
 from geojax.cli.run import RESULT, Run
+from geojax.cli.vtp import write_deformed
 from geojax.io import PointFile, encode_points, files, read_points
 
 
@@ -42,6 +43,17 @@ def run(options: Transport, run: Run) -> dict[str, Any]:
     assert run.folder is not None, "the folder was claimed"
     # first, because it takes away the result of an earlier run
     path = run.write(file.path.name, encode_points(file.path.name, moved, like=file))
+    if point_files.cell_kind(file) is not None:
+        write_deformed(
+            run,
+            file,
+            Path(file.path.name).stem,
+            start=points,
+            moved=moved,
+            determinants=found.determinants(points),
+            base=found.problem.base,
+            momentum=found.momentum,
+        )
     found.save(run.folder)
     run.clear_progress()
     print(path)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PyTree, Real
 
 from geojax._core import checks
-from geojax._core.buckets import bucket
+from geojax._core.buckets import bucket, filled
 from geojax._core.checks import as_points, same_dimension
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if, first_failure, is_traced, throw_if_failed
@@ -119,8 +119,10 @@ def shoot(
                 "Argument buckets needs the action on points, outside `jit`, `vmap` and `grad`: "
                 "padding is done in NumPy."
             )
-        state, momentum = _filled(state, "edge"), _filled(momentum, "constant")
-        carried = None if carried is None else _filled(carried, "edge")
+        # what is repeated moves along with the last
+        count = bucket(state.shape[0])
+        state, momentum = filled(state, count, "edge"), filled(momentum, count)
+        carried = None if carried is None else filled(carried, bucket(carried.shape[0]), "edge")
     is_group = isinstance(action, AbstractGroup)
     path = _shoot(
         metric,
@@ -142,12 +144,6 @@ def shoot(
     if buckets:
         path = _trimmed(path, *given)
     return throw_if_failed(path, path.result, what="shoot") if throw else path
-
-
-def _filled(points, mode):
-    """Points up to a bucket; what is repeated moves along with the last."""
-    more = bucket(points.shape[0]) - points.shape[0]
-    return jnp.asarray(np.pad(np.asarray(points), ((0, more), (0, 0)), mode=mode))
 
 
 def _trimmed(path, state, carried) -> Path:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import first_failure, is_traced, throw_if_failed
-from geojax.flows.stepping import check_options
 from geojax.kernels import AbstractRadialKernel
 from geojax.matching import arguments
 from geojax.matching.arguments import diagonal as diagonal, spread as spread
@@ -20,7 +19,7 @@ from geojax.matching.objects import gather
 from geojax.matching.padding import common_sizes, pad, trim
 from geojax.matching.problem import Problem, moved_source
 from geojax.matching.result import Match
-from geojax.matching.search import Number, Progress, Search, minimise
+from geojax.matching.search import Number, Progress, Search, minimise, settings
 from geojax.matching.solvers import LBFGS, State
 from geojax.metrics import RKHS
 from geojax.shapes import AbstractFidelity, Combined
@@ -168,21 +167,15 @@ def pose(
     max_steps: int | None = 4096,
 ) -> tuple[Problem, Any, Search]:
     """The problem of the arguments of `match`, checked; where to start, and how to search."""
-    checks.count(max_iterations, "max_iterations")
-    arguments.scalar(tolerance, "tolerance")
-    minimiser = LBFGS() if minimiser is None else minimiser
-    if not isinstance(minimiser, LBFGS):
-        raise InputError(f"Argument minimiser must be an `LBFGS()`, but is {minimiser!r}.")
-    solver = diffrax.Tsit5() if solver is None else solver
-    check_options(
-        t0=0.0,
-        t1=1.0,
+    minimiser, solver = settings(
+        minimiser,
+        solver,
+        tolerance,
+        max_iterations,
         num_steps=num_steps,
         max_steps=max_steps,
-        solver=solver,
         stepsize_controller=stepsize_controller,
         adjoint=adjoint,
-        save="end",
     )
     source, target, fidelity, weight, layout = gather(source, target, fidelity, weight)
     metric = arguments.as_metric(metric, source)

@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from geojax._core import checks
-from geojax._core.errors import InputError
 from geojax._core.results import RESULTS
-from geojax.flows.stepping import check_options
 from geojax.matching import arguments, subjects
-from geojax.matching.search import Search
+from geojax.matching.search import Search, settings
 from geojax.matching.solvers import LBFGS
 
 
@@ -46,21 +44,15 @@ def prepare(
         InputError: arguments that do not fit together.
     """
     source, targets = subjects.as_points(start, shapes, *names)
-    checks.count(max_iterations, "max_iterations")
-    arguments.scalar(tolerance, "tolerance")
-    minimiser = LBFGS() if minimiser is None else minimiser
-    if not isinstance(minimiser, LBFGS):
-        raise InputError(f"Argument minimiser must be an `LBFGS()`, but is {minimiser!r}.")
-    solver = diffrax.Tsit5() if solver is None else solver
-    check_options(
-        t0=0.0,
-        t1=1.0,
+    minimiser, solver = settings(
+        minimiser,
+        solver,
+        tolerance,
+        max_iterations,
         num_steps=num_steps,
         max_steps=None,
-        solver=solver,
         stepsize_controller=None,
         adjoint=None,
-        save="end",
     )
     metric = arguments.as_metric(metric, source)
     checks.collisions(metric.kernel)

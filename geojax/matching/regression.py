@@ -24,6 +24,7 @@ from geojax.matching.layout import Layout
 from geojax.matching.match import Fidelity
 from geojax.matching.population import prepare
 from geojax.matching.problem import moved_source
+from geojax.matching.result import determinants_of
 from geojax.matching.search import Number, Progress, minimise
 from geojax.matching.solvers import LBFGS
 from geojax.matching.subjects import Subjects
@@ -62,8 +63,17 @@ class RegressionProblem(eqx.Module):
 
     @property
     def base(self) -> Float[Array, "c d"]:
-        """The points that hold the momentum at the start."""
-        return self.source if self.control_points is None else self.control_points
+        """The points that hold the momentum at the start of the search."""
+        return self.base_of(self.source)
+
+    def base_of(self, baseline) -> Float[Array, "c d"]:
+        """The points that hold the momentum of a baseline."""
+        return baseline if self.control_points is None else self.control_points
+
+    @property
+    def stepping(self) -> dict[str, Any]:
+        """How the whole geodesic is stepped."""
+        return {"solver": self.solver, "num_steps": self.num_steps * self.gaps.shape[0]}
 
     def at_rest(self) -> Unknowns:
         """No momentum, the baseline where it starts."""
@@ -77,7 +87,6 @@ class RegressionProblem(eqx.Module):
     def points(self, unknowns: Unknowns) -> Float[Array, "s n d"]:
         """The baseline, carried to the time of each shape."""
         baseline = self.baseline(unknowns)
-        base = baseline if self.control_points is None else self.control_points
 
         def advance(carry, gap):
             state, momentum, carried = carry
@@ -97,12 +106,13 @@ class RegressionProblem(eqx.Module):
             return (path.end, path.costates[-1], end), moved_source(path)[-1]
 
         carried = None if self.control_points is None else baseline
-        _, moved = jax.lax.scan(advance, (base, unknowns.momenta, carried), self.gaps)
+        start = (self.base_of(baseline), unknowns.momenta, carried)
+        _, moved = jax.lax.scan(advance, start, self.gaps)
         return jnp.concatenate([baseline[None], moved])[self.seen]
 
     def objective(self, unknowns: Unknowns) -> Float[Array, ""]:
         """Energy plus weighted fidelities, without what only the shapes decide."""
-        base = self.baseline(unknowns) if self.control_points is None else self.control_points
+        base = self.base_of(self.baseline(unknowns))
         energy = hamiltonian(self.metric, Points(), base, unknowns.momenta)
         data = self.fidelity.map(lambda f, target, x: f.cross(x, target), self.points(unknowns))
         return energy + self.weight * jnp.sum(data)
@@ -186,6 +196,25 @@ class Regression(eqx.Module):
 
         Gradient: forward and reverse, in the time and the regression.
         """
+        points = _at(self.problem, self.vertices, self._momentum(t))
+        return Layout.of(self.shape).shapes(points)
+
+    def determinants(self, points, t: Number) -> Float[Array, " m"]:
+        """Jacobian determinant at points `[m, d]` of the deformation from `t0` to a time.
+
+        Raises:
+            InputError: points of another dimension, or a time that is no finite number.
+
+        Gradient: forward and reverse, in the points, the time and the regression.
+        """
+        points = checks.as_points(points, "points")
+        checks.same_dimension(points, self.vertices, "points", "baseline")
+        problem, momentum = self.problem, self._momentum(t)
+        base = problem.base_of(self.vertices)
+        return determinants_of(problem.metric, base, momentum, points, problem.stepping)
+
+    def _momentum(self, t: Number):
+        """The momentum that arrives in a unit of time where the geodesic is at a time."""
         if not checks.is_tracer(t):
             checks.finite(np.asarray(t, float), "t")
             if np.ndim(t):
@@ -194,8 +223,7 @@ class Regression(eqx.Module):
                 )
         # in Python's precision, as float32 does not tell one day of this century from the next
         part = jnp.asarray((t - self.t0) / (self.t1 - self.t0), self.vertices.dtype)
-        points = _at(self.problem, self.vertices, part * self.momentum)
-        return Layout.of(self.shape).shapes(points)
+        return part * self.momentum
 
 
 @eqx.filter_jit
@@ -205,16 +233,14 @@ def _at(problem: RegressionProblem, vertices, momentum):
 
 
 def _path(problem: RegressionProblem, baseline, momentum) -> Path:
-    base = baseline if problem.control_points is None else problem.control_points
     return shoot(
         problem.metric,
         Points(),
-        base,
+        problem.base_of(baseline),
         momentum,
         carried=None if problem.control_points is None else baseline,
-        num_steps=problem.num_steps * problem.gaps.shape[0],
-        solver=problem.solver,
         throw=False,
+        **problem.stepping,
     )
 
 

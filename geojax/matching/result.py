@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from geojax._core import checks
-from geojax._core.buckets import bucket
+from geojax._core.buckets import bucket, filled
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, is_traced
 from geojax.actions import Points
@@ -105,7 +105,7 @@ class Match(eqx.Module):
         if checks.is_tracer(points) or is_traced(self):
             return _carry(metric, state, momentum, points, stepping, inverse=bool(inverse))
         # points and momenta in about the same number need no other program
-        padded = np.pad(np.asarray(points), ((0, bucket(count) - count), (0, 0)), mode="edge")
+        padded = filled(points, bucket(count), "edge")
         state, momentum = _padded(state, momentum)
         moved = _carry(metric, state, momentum, padded, stepping, inverse=bool(inverse))
         return jnp.asarray(np.asarray(moved)[:count])
@@ -120,26 +120,9 @@ class Match(eqx.Module):
         """Jacobian determinant of the deformation at points `[m, d]`."""
         points = checks.as_points(points, "points")
         checks.same_dimension(points, self.problem.source, "points", "source")
-        points = points.astype(self.problem.source.dtype)
-        count, dimension = points.shape
-        metric, stepping = self.problem.metric, dict(self.problem.stepping)
         state, momentum = self._start(inverse=False)
-        equal = stepping["stepsize_controller"] is None and stepping["adjoint"] is None
-        if not equal and not isinstance(stepping["adjoint"], diffrax.DirectAdjoint):
-            # the Jacobian is taken forward, which no other adjoint allows
-            stepping["adjoint"] = diffrax.ForwardMode()
-        if checks.is_tracer(points) or is_traced(self):
-            return _determinants(metric, state, momentum, points, stepping)
-        # pieces of one size, so that grids of all sizes share one program; larger ones for large
-        # problems, because each piece shoots the geodesic anew
-        piece = min(max(_PIECE, bucket(self.momentum.shape[0])), 8 * _PIECE)
-        state, momentum = _padded(state, momentum)
-        padded = np.pad(np.asarray(points), ((0, -count % piece), (0, 0)), mode="edge")
-        values = [
-            _determinants(metric, state, momentum, part, stepping)
-            for part in padded.reshape(-1, piece, dimension)
-        ]
-        return jnp.asarray(np.concatenate([np.asarray(v) for v in values])[:count])
+        stepping = self.problem.stepping
+        return determinants_of(self.problem.metric, state, momentum, points, stepping)
 
     def with_quality(self) -> "Match":
         """The same match with its folds counted and its inverse consistency measured."""
@@ -296,10 +279,33 @@ def _rebuild(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Match:
     )
 
 
+def determinants_of(metric, state, momentum, points, stepping) -> Float[Array, " m"]:
+    """Jacobian determinant at points `[m, d]` of the flow of a momentum, stepped as `shoot`."""
+    points = points.astype(state.dtype)
+    count, dimension = points.shape
+    adjoint = stepping.get("adjoint")
+    equal = stepping.get("stepsize_controller") is None and adjoint is None
+    if not equal and not isinstance(adjoint, diffrax.DirectAdjoint):
+        # the Jacobian is taken forward, which no other adjoint allows
+        stepping = {**stepping, "adjoint": diffrax.ForwardMode()}
+    if checks.is_tracer(points) or is_traced((metric, state, momentum)):
+        return _determinants(metric, state, momentum, points, stepping)
+    # pieces of one size, so that grids of all sizes share one program; larger ones for large
+    # problems, because each piece shoots the geodesic anew
+    piece = min(max(_PIECE, bucket(momentum.shape[0])), 8 * _PIECE)
+    state, momentum = _padded(state, momentum)
+    padded = np.pad(np.asarray(points), ((0, -count % piece), (0, 0)), mode="edge")
+    values = [
+        _determinants(metric, state, momentum, part, stepping)
+        for part in padded.reshape(-1, piece, dimension)
+    ]
+    return jnp.asarray(np.concatenate([np.asarray(v) for v in values])[:count])
+
+
 def _padded(state, momentum):
     """Points with momenta, filled up to a bucket by points without."""
-    more = ((0, bucket(state.shape[0]) - state.shape[0]), (0, 0))
-    return np.pad(np.asarray(state), more, mode="edge"), np.pad(np.asarray(momentum), more)
+    count = bucket(state.shape[0])
+    return filled(state, count, "edge"), filled(momentum, count)
 
 
 @eqx.filter_jit

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Real
 
 from geojax._core import checks
+from geojax._core.errors import InputError
 from geojax._core.results import is_traced
+from geojax.flows.stepping import check_options
 from geojax.matching import arguments
 from geojax.matching.implicit import refine
 from geojax.matching.solvers import LBFGS, State, run
@@ -36,6 +39,28 @@ class Search(NamedTuple):
     rounds: int
     tolerance: Number
     max_iterations: int
+
+
+def settings(
+    minimiser: LBFGS | None,
+    solver: diffrax.AbstractSolver | None,
+    tolerance: Number,
+    max_iterations: int,
+    **stepping: Any,
+) -> tuple[LBFGS, diffrax.AbstractSolver]:
+    """The minimiser and the solver, by default L-BFGS and Tsit5, with all options checked.
+
+    Raises:
+        InputError: no such minimiser, or options of the shooting that do not fit together.
+    """
+    checks.count(max_iterations, "max_iterations")
+    arguments.scalar(tolerance, "tolerance")
+    minimiser = LBFGS() if minimiser is None else minimiser
+    if not isinstance(minimiser, LBFGS):
+        raise InputError(f"Argument minimiser must be an `LBFGS()`, but is {minimiser!r}.")
+    solver = diffrax.Tsit5() if solver is None else solver
+    check_options(t0=0.0, t1=1.0, solver=solver, save="end", **stepping)
+    return minimiser, solver
 
 
 def minimise(

@@ -1,19 +1,18 @@
 """Surfaces and curves on the command line: matched as such, and written for ParaView."""
 
-import base64
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from systems.vtp import data_of
 
 from geojax import io
 from geojax._core.errors import InputError
 from geojax.cli import points as point_files
-from geojax.cli.match import write_data
 from geojax.cli.run import Run
+from geojax.cli.vtp import write_deformed
 from geojax.io import read_mesh, read_points, write_mesh
 from geojax.shapes import Curve, Surface
 
@@ -24,14 +23,6 @@ OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)]).astype(np.float32)
 FACES = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2]])
 FACES = np.concatenate([FACES, [[1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5]]])
 FAST = ("--num-steps", 3, "--tolerance", 0.05, "--fidelity-scale", 0.8)
-
-
-def data_of(path: Path, name: str) -> np.ndarray:
-    """Numbers at the vertices in a file that was written."""
-    text = path.read_text()
-    part = text[text.index(f'Name="{name}"') :]
-    numbers = base64.b64decode(part[part.index(">") + 1 : part.index("<")])[8:]
-    return np.frombuffer(numbers, "<f4")
 
 
 def test_surfaces_are_matched_as_varifolds(process, check_files, tmp_path):
@@ -129,10 +120,18 @@ def test_a_face_that_has_collapsed_is_written_like_the_others(tmp_path, monkeypa
     text = "\n".join(" ".join(map(str, row)) for row in rows)
     (tmp_path / "a.off").write_text(f"OFF\n7 9 0\n{text}\n")
     source = read_points(tmp_path / "a.off")
-    found = SimpleNamespace(momentum=OCTAHEDRON, problem=SimpleNamespace(base=OCTAHEDRON))
     written = {}
     monkeypatch.setattr(Run, "write", lambda run, name, data: written.update({name: data}))
-    write_data(found, source, again, again + 1, np.ones(7), Run.__new__(Run))
+    write_deformed(
+        Run.__new__(Run),
+        source,
+        "a",
+        start=again,
+        moved=again + 1,
+        determinants=np.ones(7),
+        base=OCTAHEDRON,
+        momentum=OCTAHEDRON,
+    )
     assert set(written) == {"a-data.vtp", "a-momentum.vtp"}
     (tmp_path / "a.vtp").write_bytes(written["a-data.vtp"])
     data = read_points(tmp_path / "a.vtp")

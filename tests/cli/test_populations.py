@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from systems.vtp import data_of
 
 from geojax.io import load_arrays, read_mesh, read_points, write_mesh
 from geojax.shapes import Curve
@@ -106,10 +107,24 @@ def test_curves_keep_their_lines(command, rings):
     np.testing.assert_allclose(
         read_points(rings / "run/template.vtk").points.mean(axis=0)[:2], [0.4, 0.1], atol=0.05
     )
-    outcome = command("regress", "ring.vtk", "s1.vtk", "--times", 0, 1, "--out", "way", *FAST)
+    # what ParaView shows: a translation, of momenta that sit on the vertices of the template
+    moved = rings / "run/reconstruction-2-s2-data.vtp"
+    np.testing.assert_array_equal(read_points(moved).edges, EDGES)
+    ours = read_points(rings / "run/reconstruction-2-s2.vtk").points
+    np.testing.assert_allclose(read_points(moved).points[:, :2], ours[:, :2], atol=1e-6)
+    np.testing.assert_allclose(data_of(moved, "jacobian"), 1, atol=0.3)
+    momenta = load_arrays(rings / "run", "atlas", kind="geojax atlas")[0]["momenta"]
+    arrows = data_of(moved, "momentum").reshape(-1, 3)
+    np.testing.assert_array_equal(arrows, np.pad(momenta[2], ((0, 0), (0, 1))))
+    options = ("--times", 0, 1, "--control-points", 4, "--out", "way", *FAST)
+    outcome = command("regress", "ring.vtk", "s1.vtk", *options)
     assert outcome.code == 0, outcome.err
     end = read_mesh(rings / "way/at-1.vtk")
     np.testing.assert_array_equal(end.edges, EDGES)
+    np.testing.assert_allclose(data_of(rings / "way/at-0-data.vtp", "jacobian"), 1, atol=1e-5)
+    changed = data_of(rings / "way/at-1-data.vtp", "jacobian")
+    assert np.max(np.abs(changed - 1)) > 1e-3
+    assert data_of(rings / "way/at-1-momentum.vtp", "momentum").shape == (12,)
 
 
 @pytest.mark.slow

@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 from systems.deformations import shot
+from systems.vtp import data_of
 
+from geojax.io import write_mesh
 from geojax.io.files import sha256
 from geojax.kernels import Gaussian
 from geojax.matching import load_match
+from geojax.shapes import Curve
 
 START = np.float32([[0, 0], [1, 0.1], [0.1, 1], [1.1, 1.2]])
 PLACE = np.float32([[0.5, 0.5]])
@@ -59,6 +62,13 @@ def test_the_other_subject_is_moved(command, runs, check_files):
     outcome = command("transport", "later", "other", "--out", "point", "--points", "place.npy")
     assert outcome.code == 0, outcome.err
     np.testing.assert_allclose(np.load(runs / "point/place.npy"), PLACE + WAY + STEP, atol=1e-6)
+    # a curve, as ParaView shows it
+    write_mesh(runs / "line.vtk", Curve(PLACE + WAY + np.float32([[0, 0], [0.1, 0]]), [[0, 1]]))
+    outcome = command("transport", "later", "other", "--out", "curve", "--points", "line.vtk")
+    assert outcome.code == 0, outcome.err
+    np.testing.assert_allclose(data_of(runs / "curve/line-data.vtp", "jacobian"), 1, atol=0.01)
+    arrows = data_of(runs / "curve/line-momentum.vtp", "momentum")
+    np.testing.assert_allclose(arrows, [*STEP[0], 0], atol=1e-6)
 
 
 @pytest.mark.parametrize(

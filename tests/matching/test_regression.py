@@ -56,6 +56,29 @@ def test_data_of_a_geodesic(fitted):
         assert relative_error(fitted.at(60 - 10 * part), along(part)) > 0.1
 
 
+def test_determinants_of_the_geodesic(fitted):
+    """Against differences of the map itself, and their derivative in time."""
+    np.testing.assert_allclose(fitted.determinants(CIRCLE, 60.0), 1, atol=1e-12)
+    places = np.array([[0.2, -0.1], [0.7, 0.6]])
+
+    def moved(points, part):
+        start, momentum = jnp.asarray(CONTROLS), part * fitted.momentum
+        options = dict(carried=jnp.asarray(points), num_steps=20)
+        return shoot(RKHS(KERNEL), Points(), start, momentum, **options).carried[-1]
+
+    step = 1e-5
+    columns = [
+        (moved(places + e, 1.3) - moved(places - e, 1.3)) / (2 * step) for e in step * np.eye(2)
+    ]
+    truth = np.linalg.det(np.stack(columns, axis=-1))
+    np.testing.assert_allclose(fitted.determinants(places, 73.0), truth, rtol=1e-6)
+    slope = jax.grad(lambda t: jnp.sum(fitted.determinants(places, t)))(73.0)
+    ends = [np.sum(fitted.determinants(places, 73.0 + e)) for e in (1e-4, -1e-4)]
+    assert relative_error(slope, (ends[0] - ends[1]) / 2e-4) < 1e-6
+    with pytest.raises(InputError, match="baseline"):
+        fitted.determinants(np.ones((2, 3)), 60.0)
+
+
 def test_times_matter(fitted):
     problem = fitted.problem
     options = dict(metric=KERNEL, control_points=CONTROLS, weight=1e7, max_iterations=500)

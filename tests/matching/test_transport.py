@@ -191,6 +191,16 @@ def test_derivative(pair):
     truth = central_difference(energy_of_the_end, LATER, direction, 1e-5)
     slope = jnp.sum(jax.jit(jax.grad(energy_of_the_end))(LATER) * direction)
     assert relative_error(slope, truth) < 1e-7
+    forward = jax.jvp(energy_of_the_end, (LATER,), (direction,))[1]
+    assert relative_error(forward, truth) < 1e-7
+
+    def along_another_way(momentum):
+        way = shot(START, momentum, KERNEL)
+        return jnp.sum(jnp.sin(transport_match(later, way, throw=False).momentum))
+
+    truth = central_difference(along_another_way, OTHER, direction, 1e-5)
+    slope = jnp.sum(jax.jit(jax.grad(along_another_way))(OTHER) * direction)
+    assert relative_error(slope, truth) < 1e-6
 
 
 @pytest.mark.parametrize(
