@@ -15,12 +15,26 @@ from geojax._core.buckets import bucket, filled
 from geojax._core.checks import as_points, same_dimension
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if, first_failure, is_traced, throw_if_failed
-from geojax.actions import AbstractAction, AbstractGroup, Points, Unitaries
+from geojax.actions import (
+    AbstractAction,
+    AbstractGroup,
+    Densities,
+    Images,
+    Points,
+    Unitaries,
+)
 from geojax.flows.path import Path
 from geojax.flows.solvers import LieTerm, MuntheKaas
 from geojax.flows.stepping import Save, Time, check_options, solve
 from geojax.geodesics import equation
-from geojax.metrics import RKHS, AbstractMetric, Entrywise, Isotropic, PauliPenalty
+from geojax.metrics import (
+    RKHS,
+    AbstractGridMetric,
+    AbstractMetric,
+    Entrywise,
+    Isotropic,
+    PauliPenalty,
+)
 
 
 def shoot(
@@ -253,14 +267,18 @@ def _term(metric, action) -> diffrax.AbstractTerm:
 
 def check_fit(metric: AbstractMetric, action: AbstractAction) -> None:
     """Raise where a metric prices other velocities than those that an action takes."""
-    if isinstance(metric, RKHS) != isinstance(action, Points):
-        known = RKHS, Isotropic, Entrywise, PauliPenalty
+    on_grids = isinstance(metric, AbstractGridMetric), isinstance(action, Images | Densities)
+    if isinstance(metric, RKHS) != isinstance(action, Points) or on_grids[0] != on_grids[1]:
+        known = RKHS, Isotropic, Entrywise, PauliPenalty, AbstractGridMetric
         if isinstance(metric, known):
             raise InputError(
                 f"Argument metric must price the velocities of {type(action).__name__}, but is "
                 f"{type(metric).__name__}; points are moved by velocity fields, priced by `RKHS`, "
-                "and matrices by matrices."
+                "images by those on grids, priced by `Sobolev` or `GaussianGrid`, and matrices by "
+                "matrices."
             )
+    if all(on_grids):
+        _check_same_grid(metric, action)
     if isinstance(metric, PauliPenalty):
         qubits = action.num_qubits if isinstance(action, Unitaries) else None
         if qubits != metric.num_qubits:
@@ -268,6 +286,21 @@ def check_fit(metric: AbstractMetric, action: AbstractAction) -> None:
                 f"Argument metric must fit the action, but is PauliPenalty of {metric.num_qubits} "
                 f"qubits for {action!r}."
             )
+
+
+def _check_same_grid(metric, action) -> None:
+    if metric.boundary != action.boundary:
+        raise InputError(
+            f"Argument metric must have the boundary of the action, {action.boundary!r}, but has "
+            f"{metric.boundary!r}."
+        )
+    ours, theirs = metric.spacing, action.spacing
+    known = not is_traced((ours, theirs))
+    if ours.shape != theirs.shape or (known and np.any(np.asarray(ours) != np.asarray(theirs))):
+        raise InputError(
+            f"Argument metric must have the spacing of the action, {action.spacing}, but has "
+            f"{metric.spacing}."
+        )
 
 
 def warn_of_collisions(metric: AbstractMetric, action: AbstractAction, *arrays) -> None:

@@ -6,5 +6,10 @@ from geojax.metrics.entrywise import (
     Isotropic as Isotropic,
     locality as locality,
 )
+from geojax.metrics.grids import (
+    AbstractGridMetric as AbstractGridMetric,
+    GaussianGrid as GaussianGrid,
+    Sobolev as Sobolev,
+)
 from geojax.metrics.pauli import PauliPenalty as PauliPenalty
 from geojax.metrics.rkhs import RKHS as RKHS

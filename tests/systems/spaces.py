@@ -8,9 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from geojax.actions import AbstractAction, AbstractGroup, Matrices, Points, Rotations, Unitaries
+from geojax.actions import (
+    AbstractAction,
+    AbstractGroup,
+    Densities,
+    Images,
+    Matrices,
+    Points,
+    Rotations,
+    Unitaries,
+)
 from geojax.kernels import Cauchy, Gaussian, Matern32, Matern52, Sum
-from geojax.metrics import RKHS, AbstractMetric, Entrywise, Isotropic, PauliPenalty, locality
+from geojax.metrics import (
+    RKHS,
+    AbstractMetric,
+    Entrywise,
+    GaussianGrid,
+    Isotropic,
+    PauliPenalty,
+    Sobolev,
+    locality,
+)
 from systems.particles import angular_momentum, random_particles
 
 
@@ -48,6 +66,10 @@ class Space:
                 "linear momentum": jnp.sum(momentum, axis=-2),
                 "angular momentum": angular_momentum(state, momentum),
             }
+        if isinstance(self.action, Densities):
+            return {"mass": jnp.sum(state, axis=-1)}
+        if isinstance(self.action, Images):
+            return {}  # a grid can be shifted by whole steps only
         assert isinstance(self.action, AbstractGroup)
         # right translations are isometries: the momentum seen from the moving frame
         conserved = jnp.conj(jnp.swapaxes(state, -1, -2)) @ momentum
@@ -55,7 +77,7 @@ class Space:
 
     def departure(self, states) -> float:
         """How far states have left the group."""
-        if isinstance(self.action, Points | Matrices):
+        if isinstance(self.action, Points | Matrices | Images | Densities):
             return 0.0
         x = np.asarray(states)
         defect = np.conj(np.swapaxes(x, -1, -2)) @ x - np.eye(x.shape[-1])
@@ -89,6 +111,13 @@ def _symmetric_weights(n: int):
     return 0.5 * (draw + draw.T)
 
 
+def _gridded(name: str, metric, action, **kwargs):
+    """Values without symmetry, so that no direction is without a price."""
+    size = (4, 5, 3)[: action.spacing.shape[0]]
+    state = jnp.asarray(np.random.default_rng(7).uniform(0.0, 2.0, size))
+    return Space(name, metric, action, state, speed=0.02, options={"num_steps": 20}, **kwargs)
+
+
 _BUILDERS: dict[str, Callable[[str], Space]] = {
     "gaussian-2d": lambda name: _particles(name, Gaussian(1.0), 4, 2),
     "multiscale-3d": lambda name: _particles(
@@ -109,6 +138,17 @@ _BUILDERS: dict[str, Callable[[str], Space]] = {
     "so4-inertia": lambda name: _group(name, Entrywise(_symmetric_weights(4)), Rotations(4), 4),
     "gl2-isotropic": lambda name: _group(name, Isotropic(), Matrices(), 2),
     "gl3-locality": lambda name: _group(name, locality(3, 0, 2.0), Matrices(), 3),
+    "images-sobolev-2d": lambda name: _gridded(
+        name, Sobolev([1.0, 0.8], 0.5, order=2), Images([1.0, 0.8])
+    ),
+    "images-gaussian-3d": lambda name: _gridded(
+        name,
+        GaussianGrid([1.0, 0.8, 1.2], 0.5, boundary="periodic"),
+        Images([1.0, 0.8, 1.2], "periodic"),
+    ),
+    "densities-sobolev-1d": lambda name: _gridded(
+        name, Sobolev([0.9], [0.6, 1.2], order=1), Densities([0.9])
+    ),
     "gl4-locality": lambda name: _group(name, locality(4, 1, 3.0), Matrices(), 4),
 }
 
