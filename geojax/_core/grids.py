@@ -53,9 +53,12 @@ def differences(
 
 def _difference(values, axis, spacing, boundary):
     n = values.shape[axis]
-    first, last = (jnp.take(values, jnp.asarray([k]), axis=axis) for k in (0, n - 1))
+    first, second, before, last = (_slice(values, axis, k, k + 1) for k in (0, 1, n - 2, n - 1))
     if boundary == "periodic":
         first, last = last, first
+    else:
+        # the line goes straight on, so that the ends have one-sided differences
+        first, last = 2 * first - second, 2 * last - before
     inner = jnp.concatenate([first, values, last], axis=axis)
     ahead, behind = (_slice(inner, axis, k, k + n) for k in (2, 0))
     return (ahead - behind) / (2 * spacing.astype(values.dtype))

@@ -1,0 +1,10 @@
+"""Matching of images: models, resolutions, the affine start, and the deformation found."""
+
+from geojax.matching.images.match import match_images as match_images
+from geojax.matching.images.models import (
+    AbstractModel as AbstractModel,
+    Stationary as Stationary,
+    TimeDependent as TimeDependent,
+)
+from geojax.matching.images.problem import ImageProblem as ImageProblem
+from geojax.matching.images.result import ImageMatch as ImageMatch

@@ -1,0 +1,301 @@
+"""The verb `match_images`: the cheapest deformation that carries one image to another."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from geojax._core import checks
+from geojax._core.errors import InputError
+from geojax._core.results import throw_if_failed
+from geojax.matching.images.affine import KINDS, fit_affine
+from geojax.matching.images.levels import Padded, level_of, padded, pooled
+from geojax.matching.images.models import AbstractModel, Stationary
+from geojax.matching.images.problem import ImageProblem
+from geojax.matching.images.result import ImageMatch
+from geojax.matching.solvers import LBFGS, State
+from geojax.metrics import AbstractGridMetric, GaussianGrid
+from geojax.shapes import LNCC, AbstractImageFidelity, Image
+
+Progress = Callable[[int, float, float], Any]
+
+# Resolutions, coarse to fine, as blocks of so many points along each axis.
+_FACTORS = (4, 2, 1)
+# A grid of fewer points along an axis shows nothing any more.
+_LEAST = 6
+# Values beyond these percentiles are outliers, and cut.
+_PERCENTILES = 0.5, 99.5
+# Iterations over which progress is judged.
+_WINDOW = 5
+# In units of the (geometric mean) spacing: scale of the kernel, and window of the fidelity.
+_SCALE, _CORRELATED = 3.0, 2.0
+# The default weight is that many squared scales for each cell of the kernel.
+_WEIGHT = 2.0
+
+
+class Settings(NamedTuple):
+    """How a match is searched."""
+
+    factors: tuple[int, ...]
+    tolerance: float
+    max_iterations: int
+    minimiser: LBFGS
+    progress: Progress | None
+
+
+def match_images(
+    source: Image,
+    target: Image,
+    *,
+    metric: AbstractGridMetric | None = None,
+    fidelity: AbstractImageFidelity | None = None,
+    weight: float | Float[Array, ""] | None = None,
+    model: AbstractModel | None = None,
+    affine: str | np.ndarray | None = "affine",
+    source_mask: Image | None = None,
+    target_mask: Image | None = None,
+    factors: tuple[int, ...] | None = None,
+    tolerance: float = 1e-2,
+    max_iterations: int = 100,
+    minimiser: LBFGS | None = None,
+    progress: Progress | None = None,
+    throw: bool = True,
+) -> ImageMatch:
+    """Find the cheapest deformation that carries one image to another.
+
+    First an affine map, then a deformation of the grid of the target, each from coarse to fine.
+    Images may lie on different grids anywhere in the world. Brightness is cut at its outermost
+    half percent and scaled to a range of one before the comparison.
+
+    Args:
+        source: image that is carried.
+        target: where to.
+        metric: price of velocities, `GaussianGrid` or `Sobolev`; its spacing is replaced by that
+            of each resolution. By default Gaussian with a scale of three points of the target.
+        fidelity: distance of images: `LNCC` (default, with a window of two points), `SSD`, `NMI`.
+        weight: price of a unit of fidelity; by default two squared scales for each cell of the
+            kernel in the image.
+        model: how a deformation is driven: `Stationary()` (default), `TimeDependent()`.
+        affine: kind of the first map (`"affine"`, `"similarity"`, `"rigid"`, `"translation"`),
+            such a map itself (`[d + 1, d + 1]`, from the target's world to the source's), or None
+            where the worlds agree.
+        source_mask, target_mask: how much each point counts, on the grids of the images.
+        factors: resolutions: points per block along each axis, from coarse to fine.
+        tolerance: a resolution is done when the last five iterations brought less than this part
+            of what was gained there.
+        max_iterations: bound on the iterations of each resolution.
+        minimiser: `LBFGS()` by default.
+        progress: called with iteration, objective and the norm of the gradient relative to that
+            at rest.
+        throw: raise if the finest resolution did not meet the tolerance; otherwise `result` says
+            so.
+
+    Returns:
+        The deformation, which moves images, labels and points both ways.
+
+    Raises:
+        InputError: arguments that do not fit together, or an image without contrast.
+        NumericalError: not converged or not finite (only if `throw`).
+
+    Gradient: none through the search; `ImageProblem.objective` is differentiable in every part.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.linspace(-3.0, 3.0, 24, dtype=np.float32)
+        >>> disc = np.exp(-x[:, None]**2 - x[None]**2)
+        >>> wide = np.exp(-0.5 * x[:, None]**2 - x[None]**2)
+        >>> found = match_images(Image(disc), Image(wide), affine=None)
+        >>> found.folds
+        0
+
+    Reference: `[beg2005computing]`, `[ashburner2007fast]`, `[avants2008symmetric]`.
+    """
+    _check_pair(source, target)
+    minimiser = LBFGS() if minimiser is None else minimiser
+    model = Stationary() if model is None else model
+    _check_kinds(metric, fidelity, model, minimiser, source.dimension)
+    checks.count(max_iterations, "max_iterations")
+    checks.positive(tolerance, "tolerance")
+    step = float(np.exp(np.mean(np.log(target.spacing))))
+    metric = GaussianGrid(target.spacing, _SCALE * step) if metric is None else metric
+    fidelity = LNCC(_CORRELATED * step) if fidelity is None else fidelity
+    pair = [
+        _prepared(image, mask, name)
+        for image, mask, name in (
+            (source, source_mask, "source"),
+            (target, target_mask, "target"),
+        )
+    ]
+    factors = _as_factors(factors, pair)
+    if weight is None:
+        weight = _default_weight(metric, pair[1])
+    checks.positive(weight, "weight")
+    world = _as_world(affine, pair, factors, step)
+    settings = Settings(factors, tolerance, max_iterations, minimiser, progress)
+    problem, states, noise = _descend(pair, world, metric, fidelity, weight, model, settings)
+    found = ImageMatch.of(source, target, problem, noise, world, pair[1].frame, states, tolerance)
+    return throw_if_failed(found, found.result, what="match_images") if throw else found
+
+
+def _descend(pair, world, metric, fidelity, weight, model, settings: Settings):
+    """All resolutions; the finest problem, the state at the end of each, and the unknowns."""
+    states: list[State] = []
+    noise = None
+    problem = None
+    for factor in settings.factors:
+        level = level_of(pooled(pair[0], factor), pooled(pair[1], factor), world)
+        dtype = level.target.dtype
+        here = eqx.tree_at(lambda m: m.spacing, metric, level.spacing)
+        here = jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, here)
+        problem = ImageProblem(model, here, fidelity, jnp.asarray(weight, dtype), level)
+        start = problem.at_rest() if noise is None else _refined(noise, level.grid)
+        state = _init(settings.minimiser, problem, start, settings.max_iterations)
+        chunk = settings.max_iterations if settings.progress is None else _WINDOW
+        for until in range(chunk, settings.max_iterations + chunk, chunk):
+            last = np.asarray(min(until, settings.max_iterations))
+            tolerance = np.asarray(settings.tolerance, dtype)
+            state = _run(settings.minimiser, problem, state, tolerance, last)
+            if settings.progress is not None:
+                value, norm = float(state.value), float(state.gradient_norm)
+                settings.progress(int(state.iteration), value, norm)
+            if bool(state.done | flat(state, tolerance)):
+                break
+        states.append(state)
+        noise = state.position
+    return problem, states, noise
+
+
+@eqx.filter_jit
+def _init(minimiser, problem, start, length: int) -> State:
+    return minimiser.init(problem, start, length)
+
+
+def flat(state: State, tolerance) -> Array:
+    """Whether the last iterations brought next to nothing."""
+    now = state.history[jnp.maximum(state.iteration, 0)]
+    before = state.history[jnp.maximum(state.iteration - _WINDOW, 0)]
+    gained = state.history[0] - now
+    return (state.iteration >= _WINDOW) & (before - now <= tolerance * gained)
+
+
+@eqx.filter_jit
+def _run(minimiser, problem, state, tolerance, until) -> State:
+    def unfinished(state):
+        return ~state.done & (state.iteration < until) & ~flat(state, tolerance)
+
+    # the gradient may never vanish where images have noise: progress decides
+    zero = jnp.zeros((), tolerance.dtype)
+    return jax.lax.while_loop(unfinished, lambda state: minimiser.step(problem, state, zero), state)
+
+
+@eqx.filter_jit
+def _refined(noise, grid):
+    """White coordinates on a finer grid, which drive about the same velocities."""
+    d = len(grid)
+    lead = noise.shape[:-d]
+    ratio = np.prod(np.asarray(noise.shape[-d:])) / np.prod(np.asarray(grid))
+    # where blocks of two points have their middles between the points
+    fine = jax.image.resize(noise, (*lead, *grid), "linear")
+    # as densities they are the same; each point stands for less volume
+    return fine * jnp.sqrt(jnp.asarray(ratio, noise.dtype))
+
+
+def _check_pair(source: Image, target: Image) -> None:
+    for image, name in ((source, "source"), (target, "target")):
+        if not isinstance(image, Image):
+            raise InputError(f"Argument {name} must be an `Image`, but is {type(image).__name__}.")
+    if source.dimension != target.dimension:
+        raise InputError(
+            f"Arguments source and target must have the same dimension, but have "
+            f"{source.dimension} and {target.dimension}."
+        )
+
+
+def _check_kinds(metric, fidelity, model, minimiser, dimension: int) -> None:
+    for value, kind, name, known in (
+        (metric, AbstractGridMetric, "metric", "`GaussianGrid` or `Sobolev`"),
+        (fidelity, AbstractImageFidelity, "fidelity", "`LNCC`, `SSD` or `NMI`"),
+        (model, AbstractModel, "model", "`Stationary` or `TimeDependent`"),
+        (minimiser, LBFGS, "minimiser", "`LBFGS`"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"Argument {name} must be a {known}, but is {value!r}.")
+    if metric is not None and metric.spacing.shape[0] != dimension:
+        raise InputError(
+            f"Argument metric must have {dimension} spacings, but has {metric.spacing.shape[0]}."
+        )
+
+
+def _prepared(image: Image, mask: Image | None, name: str) -> Padded:
+    """An image on its padded grid, its values in a range of one."""
+    if mask is not None and mask.grid != image.grid:
+        raise InputError(
+            f"Argument {name}_mask must have the grid of the {name}, {list(image.grid)}, but has "
+            f"{list(mask.grid)}."
+        )
+    values = np.asarray(image.values)
+    dtype = values.dtype if values.dtype.kind == "f" else np.dtype(jnp.zeros(()).dtype)
+    counted = values if mask is None else values[np.asarray(mask.values) > 0]
+    if mask is not None and (np.any(np.asarray(mask.values) < 0) or not counted.size):
+        raise InputError(
+            f"Argument {name}_mask must be non-negative and positive somewhere; give 1 where the "
+            "image counts."
+        )
+    low, high = np.percentile(counted.astype(np.float64), _PERCENTILES)
+    if not high > low:
+        low, high = float(counted.min()), float(counted.max())
+    if not high > low:
+        raise InputError(f"Argument {name} has the same value everywhere; give an image.")
+    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    return padded(Image(scaled.astype(dtype), image.affine), mask)
+
+
+def _as_factors(factors, pair: list[Padded]) -> tuple[int, ...]:
+    if factors is None:
+        least = min(min(image.frame.grid) for image in pair)
+        return tuple(f for f in _FACTORS if f == 1 or least // f >= _LEAST)
+    given = tuple(checks.count(f, "factors") for f in factors)
+    if not given or any(f not in (1, 2, 4, 8) for f in given) or sorted(given)[::-1] != list(given):
+        raise InputError(
+            f"Argument factors must fall among 8, 4, 2 and 1, such as (4, 2, 1), but is {factors}."
+        )
+    return given
+
+
+def _default_weight(metric: AbstractGridMetric, target: Padded) -> float:
+    scale = float(np.max(np.asarray(metric.scale)))
+    volume = float(np.sum(target.weights)) * float(np.prod(target.frame.spacing))
+    d = len(target.frame.grid)
+    return _WEIGHT * scale**2 * volume / scale**d
+
+
+def _as_world(affine, pair, factors, step: float) -> np.ndarray:
+    d = len(pair[0].frame.grid)
+    if affine is None:
+        return np.eye(d + 1)
+    if not isinstance(affine, str):
+        matrix = np.asarray(affine, float)
+        last = np.eye(d + 1)[-1]
+        if matrix.shape != (d + 1, d + 1) or np.any(matrix[-1] != last):
+            raise InputError(
+                f"Argument affine must be a matrix [{d + 1}, {d + 1}] that ends with "
+                f"{last.tolist()}, but is {affine!r}."
+            )
+        checks.finite(matrix, "affine")
+        if not np.linalg.det(matrix) > 0:
+            raise InputError(
+                "Argument affine must keep the orientation of space, but its determinant is "
+                f"{np.linalg.det(matrix):.3g}."
+            )
+        return matrix
+    if affine not in KINDS:
+        raise InputError(
+            f"Argument affine must be one of {', '.join(KINDS)}, a matrix or None, but is "
+            f"{affine!r}{checks.nearest_name(affine, KINDS)}."
+        )
+    # a wide window sees further than a narrow one
+    return fit_affine(pair[0], pair[1], LNCC(6 * step), affine, factors[:-1] or factors)

@@ -1,0 +1,71 @@
+"""The problem that a match of images solves at one resolution."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from geojax.matching.images.levels import Level
+from geojax.matching.images.models import AbstractModel
+from geojax.metrics import AbstractGridMetric
+from geojax.shapes import AbstractImageFidelity
+
+
+class White(eqx.Module):
+    """Coordinates of a search that are the unknowns themselves."""
+
+    def momentum(self, a: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The unknowns."""
+        return a
+
+    def coordinates(self, momentum: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Their coordinates."""
+        return momentum
+
+    def gradient(self, gradient: Float[Array, "..."]) -> Float[Array, "..."]:
+        """A derivative in the unknowns as one in the coordinates."""
+        return gradient
+
+
+class ImageProblem(eqx.Module):
+    """Minimise `energy + weight * fidelity(source pulled back, target)`.
+
+    Attributes:
+        model: how white coordinates drive a deformation.
+        metric: price of velocities on the grid.
+        fidelity: distance of images on one grid.
+        weight: price of a unit of fidelity.
+        level: both images.
+    """
+
+    model: AbstractModel
+    metric: AbstractGridMetric
+    fidelity: AbstractImageFidelity
+    weight: Float[Array, ""]
+    level: Level
+
+    def at_rest(self) -> Float[Array, "..."]:
+        """Coordinates where nothing moves."""
+        return jnp.zeros(self.model.unknowns(self.level.grid), self.level.target.dtype)
+
+    def distance(self, displacement: Float[Array, "d *grid"] | None) -> Float[Array, ""]:
+        """Fidelity of the source pulled back by a displacement."""
+        image, weights = self.level.moved(displacement)
+        return self.fidelity(image, self.level.target, weights, self.level.spacing)
+
+    def objective(self, noise: Float[Array, "..."]) -> Float[Array, ""]:
+        """Energy plus weighted fidelity."""
+        pull = self.model.pull(self.metric, noise)
+        return 0.5 * jnp.sum(jnp.square(noise)) + self.weight * self.distance(pull)
+
+    def constant(self) -> Float[Array, ""]:
+        """All of the objective depends on the deformation."""
+        return jnp.zeros((), self.level.target.dtype)
+
+    def gradient_at_rest(self) -> Float[Array, "..."]:
+        """Derivative of the objective where nothing moves."""
+        return jax.grad(self.objective)(self.at_rest())
+
+    def coordinates(self) -> White:
+        """White coordinates are nearly round by themselves."""
+        return White()

@@ -1,0 +1,219 @@
+"""What a match of images found: a deformation that moves images, labels and points."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from geojax._core import checks
+from geojax._core.errors import InputError
+from geojax._core.results import RESULTS, code_if, first_failure
+from geojax.flows.grids import determinants, jacobian_matrices
+from geojax.flows.interpolation import sample
+from geojax.matching.images.levels import Frame, padded_frame
+from geojax.matching.images.problem import ImageProblem
+from geojax.shapes import Image
+
+
+class ImageMatch(eqx.Module):
+    """A deformation between the worlds of two images.
+
+    Points of the target's world lead to the source's by the pull displacement and then the affine
+    map; the push displacement leads back.
+
+    Attributes:
+        source, target: the images.
+        affine: from the target's world to the source's, `[d + 1, d + 1]`.
+        pull, push: displacements on the padded grid of the target, `[d, *grid]`, along its axes.
+        grid_affine: from indices of that grid to the target's world.
+        objective: energy plus weighted fidelity, at the end.
+        energy: of the deformation beyond the affine map.
+        residual: fidelity left.
+        residual_before: fidelity after the affine map alone.
+        history: objective at the finest resolution (NaN beyond the last).
+        num_iterations: of all resolutions.
+        folds: points of the target where the deformation folds.
+        smallest_determinant: of its Jacobian, there.
+        inverse_error: largest distance from the start after moving there and back, of points of
+            the target.
+        result: result code.
+    """
+
+    source: Image
+    target: Image
+    affine: np.ndarray
+    pull: Float[Array, "d *grid"]
+    push: Float[Array, "d *grid"]
+    grid_affine: np.ndarray
+    objective: Float[Array, ""]
+    energy: Float[Array, ""]
+    residual: Float[Array, ""]
+    residual_before: Float[Array, ""]
+    history: Float[Array, " k"]
+    num_iterations: Int[Array, ""]
+    result: RESULTS
+    folds: int
+    smallest_determinant: float
+    inverse_error: float
+
+    @classmethod
+    def of(
+        cls,
+        source: Image,
+        target: Image,
+        problem: ImageProblem,
+        noise: Float[Array, "..."],
+        affine: np.ndarray,
+        frame: Frame,
+        states: list[Any],
+        tolerance: float,
+    ) -> "ImageMatch":
+        """Put together from the unknowns at the finest resolution."""
+        from geojax.matching.images.match import flat
+
+        pull, push, energy, residual, before = _measured(problem, noise)
+        last = states[-1]
+        finite = jnp.isfinite(last.value) & jnp.all(jnp.isfinite(pull))
+        settled = last.done | flat(last, jnp.asarray(tolerance, last.value.dtype))
+        code = first_failure(
+            code_if(~finite, RESULTS.not_finite), code_if(~settled, RESULTS.not_converged)
+        )
+        inside = _inside(frame, target)
+        det = np.asarray(_determinants(pull, problem.metric.spacing))[inside]
+        there = np.asarray(_round_trip(pull, push, problem.metric.spacing))[(slice(None), *inside)]
+        return cls(
+            source=source,
+            target=target,
+            affine=affine,
+            pull=pull,
+            push=push,
+            grid_affine=frame.affine,
+            objective=last.value,
+            energy=energy,
+            residual=residual,
+            residual_before=before,
+            history=last.history,
+            num_iterations=jnp.asarray(sum(int(s.iteration) for s in states)),
+            result=code,
+            # written so that a determinant that is not a number counts as a fold
+            folds=int(np.sum(~(det > 0))),
+            smallest_determinant=float(np.min(det)),
+            inverse_error=float(np.max(np.linalg.norm(there, axis=0))),
+        )
+
+    @property
+    def _frame(self) -> Frame:
+        return Frame(self.pull.shape[1:], self.grid_affine)
+
+    def apply(self, points, *, inverse: bool = False) -> Float[Array, "n d"]:
+        """Move points of the source's world to the target's, or back.
+
+        Args:
+            points: `[n, d]`, in the units of the world.
+            inverse: from the target's world to the source's.
+
+        Raises:
+            InputError: points of another dimension, or not finite.
+        """
+        points = np.asarray(checks.as_points(points, "points"), float)
+        d = self.source.dimension
+        if points.shape[1] != d:
+            raise InputError(f"Argument points must have {d} coordinates, but has {points.shape}.")
+        if inverse:
+            return _by_affine(self.affine, points + self._shift(self.pull, points))
+        points = _by_affine(np.linalg.inv(self.affine), points)
+        return points + self._shift(self.push, points)
+
+    def _shift(self, displacement, points: np.ndarray) -> np.ndarray:
+        """Displacement at points of the target's world."""
+        frame = self._frame
+        indices = _by_affine(np.linalg.inv(frame.affine), points).T
+        found = sample(displacement, jnp.asarray(indices, displacement.dtype))
+        return np.asarray(found, float).T @ frame.axes.T
+
+    def warp(
+        self, image: Image, *, inverse: bool = False, order: int = 1, fill: float = 0.0
+    ) -> Image:
+        """An image in the source's world, seen on the target's grid; or the other way round.
+
+        Args:
+            image: intensities or labels, on any grid of the source's world (with `inverse`, of
+                the target's).
+            inverse: from target to source.
+            order: of the interpolation: 1 linear, 3 cubic, 0 nearest. Labels need 0.
+            fill: value beyond the ends of the image.
+
+        Returns:
+            The image, of the dtype that it had.
+        """
+        like = self.source if inverse else self.target
+        grid = np.stack(np.meshgrid(*map(np.arange, like.grid), indexing="ij"), -1)
+        places = like.to_world(grid.reshape(-1, grid.shape[-1]))
+        places = self.apply(places, inverse=not inverse)
+        indices = image.to_indices(np.asarray(places)).T
+        kept = np.asarray(image.values)
+        values = kept if kept.dtype.kind == "f" else kept.astype(float)
+        found = np.asarray(
+            sample(jnp.asarray(values), jnp.asarray(indices, values.dtype), order=order)
+        )
+        limits = np.asarray(image.grid)[:, None] - 0.5
+        outside = np.any((indices < -0.5) | (indices > limits), axis=0)
+        found = np.where(outside, fill, found).reshape(like.grid)
+        if kept.dtype.kind != "f":
+            info = np.iinfo(kept.dtype)
+            found = np.clip(np.round(found), info.min, info.max)
+        return Image(jnp.asarray(found.astype(kept.dtype)), like.affine)
+
+    @property
+    def moved(self) -> Image:
+        """The source on the target's grid."""
+        return self.warp(self.source)
+
+    def determinants(self) -> Image:
+        """Jacobian determinant of the whole map from target to source, on the target's grid."""
+        spacing = jnp.asarray(self._frame.spacing, self.pull.dtype)
+        inside = _inside(self._frame, self.target)
+        det = np.asarray(_determinants(self.pull, spacing))[inside]
+        return Image(jnp.asarray(det * abs(np.linalg.det(self.affine))), self.target.affine)
+
+    def displacement(self) -> Float[np.ndarray, "d *grid"]:
+        """From each point of the target to where it lies in the source's world, along its axes.
+
+        With the affine map; the form that other tools read, see `io.write_displacement`.
+        """
+        grid = np.stack(np.meshgrid(*map(np.arange, self.target.grid), indexing="ij"), -1)
+        places = self.target.to_world(grid.reshape(-1, grid.shape[-1]))
+        shift = np.asarray(self.apply(places, inverse=True)) - places
+        return shift.T.reshape(-1, *self.target.grid)
+
+
+@eqx.filter_jit
+def _measured(problem: ImageProblem, noise):
+    pull = problem.model.pull(problem.metric, noise)
+    push = problem.model.push(problem.metric, noise)
+    energy = 0.5 * jnp.sum(jnp.square(noise))
+    return pull, push, energy, problem.distance(pull), problem.distance(None)
+
+
+@eqx.filter_jit
+def _determinants(displacement, spacing):
+    return determinants(jacobian_matrices(displacement, spacing))
+
+
+@eqx.filter_jit
+def _round_trip(pull, push, spacing):
+    from geojax.flows.grids import compose
+
+    return compose(push, pull, spacing)
+
+
+def _inside(frame: Frame, image: Image) -> tuple[slice, ...]:
+    """Where an image lies in its padded grid."""
+    _, pads = padded_frame(image)
+    return tuple(slice(a, a + n) for (a, _), n in zip(pads, image.grid, strict=True))
+
+
+def _by_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
