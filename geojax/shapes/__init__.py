@@ -2,6 +2,13 @@
 
 from geojax.shapes.base import AbstractFidelity as AbstractFidelity
 from geojax.shapes.combined import Combined as Combined
+from geojax.shapes.image_fidelities import (
+    LNCC as LNCC,
+    NMI as NMI,
+    SSD as SSD,
+    AbstractImageFidelity as AbstractImageFidelity,
+    SoftDice as SoftDice,
+)
 from geojax.shapes.landmarks import Landmarks as Landmarks
 from geojax.shapes.meshes import Curve as Curve, Surface as Surface
 from geojax.shapes.mmd import MMD as MMD
