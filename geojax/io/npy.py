@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from geojax._core.errors import InputError
-from geojax.io.files import read_bytes
+from geojax.io.files import checked_path, read_bytes
 
 # An honest archive of coordinates is not compressed a thousandfold; a zip bomb is.
 MAX_RATIO = 1000
@@ -107,6 +107,19 @@ def read_npz_bytes(data: bytes, where: str) -> dict[str, np.ndarray]:
             f"{where}: is not a readable npz archive ({_line(error)}); save it with numpy.savez"
         ) from error
     return arrays
+
+
+def split_key(path: str | Path, key: str | None = None) -> tuple[Path, str | None]:
+    """The file and the array of `archive.npz:name`; any other path as it is.
+
+    Raises:
+        InputError: the path is empty or holds control characters.
+    """
+    text = str(checked_path(path, "file"))
+    name, mark, array = text.rpartition(":")
+    if mark and key is None and name.lower().endswith(".npz") and not Path(text).exists():
+        return Path(name), array
+    return Path(text), key
 
 
 def choose_points(arrays: dict[str, np.ndarray], where: str, key: str | None = None) -> str:

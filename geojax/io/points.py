@@ -144,7 +144,7 @@ def read_points(path: str | Path, *, key: str | None = None) -> PointFile:
         ...     read_points(path).points.tolist()
         [[0.0, 0.0], [1.5, 2.0]]
     """
-    path, key = _split_key(path, key)
+    path, key = npy.split_key(path, key)
     kind = file_format(path)
     if kind in ("npy", "npz"):
         decoded = _decode_numpy(path, kind, key)
@@ -255,14 +255,6 @@ def write_points(
         StorageError: the place cannot be written.
     """
     files.write_bytes(path, encode_points(path, points, faces=faces, edges=edges, like=like))
-
-
-def _split_key(path: str | Path, key: str | None) -> tuple[Path, str | None]:
-    text = str(files.checked_path(path, "file"))
-    name, mark, array = text.rpartition(":")
-    if mark and key is None and name.lower().endswith(".npz") and not Path(text).exists():
-        return Path(name), array
-    return Path(text), key
 
 
 def _decode_numpy(path: Path, kind: str, key: str | None) -> Decoded:
