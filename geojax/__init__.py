@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     )
     from geojax.matching import (
         atlas as atlas,
+        load_image_match as load_image_match,
         load_match as load_match,
         match as match,
+        match_images as match_images,
         match_many as match_many,
         regress as regress,
         transport_match as transport_match,
@@ -77,9 +79,11 @@ VERBS = {
     "fit": "training",
     "integrate": "flows",
     "jacobi_field": "geodesics",
+    "load_image_match": "matching",
     "load_match": "matching",
     "log": "geodesics",
     "match": "matching",
+    "match_images": "matching",
     "match_many": "matching",
     "mean": "geodesics",
     "parallel_transport": "geodesics",

@@ -66,6 +66,16 @@ def is_traced(tree) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
+def result_name(result: RESULTS) -> str:
+    """The name of a concrete result code, to be written down."""
+    return next(name for name, item in RESULTS._name_to_item.items() if bool(result == item))
+
+
+def result_named(name: str) -> RESULTS:
+    """The result code of a name; a `KeyError` if there is none."""
+    return RESULTS._name_to_item[name]
+
+
 def message(result: RESULTS) -> str:
     """The text of a concrete result code (empty for success)."""
     return RESULTS[result]

@@ -256,7 +256,7 @@ def _take(field, place):
     return field.reshape(-1).at[place].get(mode="promise_in_bounds")
 
 
-def _product(parts):
+def _product(parts: list[Any]) -> Any:
     total = parts[0] if parts else 1.0
     for part in parts[1:]:
         total = total * part

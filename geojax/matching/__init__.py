@@ -1,6 +1,13 @@
 """Matching: the deformation of least energy that carries a source to a target."""
 
 from geojax.matching.atlas import Atlas as Atlas, atlas as atlas
+from geojax.matching.images import (
+    ImageMatch as ImageMatch,
+    Stationary as Stationary,
+    TimeDependent as TimeDependent,
+    load_image_match as load_image_match,
+    match_images as match_images,
+)
 from geojax.matching.many import match_many as match_many
 from geojax.matching.match import match as match
 from geojax.matching.problem import Problem as Problem

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from geojax._core import checks
 from geojax._core.buckets import bucket, filled
 from geojax._core.errors import InputError
-from geojax._core.results import RESULTS, is_traced
+from geojax._core.results import RESULTS, is_traced, result_name, result_named
 from geojax.actions import Points
 from geojax.flows import Path, jacobian_determinants
 from geojax.geodesics import shoot
@@ -195,8 +195,8 @@ class Match(eqx.Module):
             "solver": _solver_name(problem.solver),
             "num_steps": problem.num_steps,
             "max_steps": problem.max_steps,
-            "result": _result_name(self.result),
-            "path_result": _result_name(path.result),
+            "result": result_name(self.result),
+            "path_result": result_name(path.result),
             "folds": self.folds,
             "smallest_determinant": _json(self.smallest_determinant),
             "inverse_error": _json(self.inverse_error),
@@ -266,13 +266,13 @@ def _rebuild(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Match:
     path = Path(
         **numbers,
         carried=converted("path_carried") if controlled else None,
-        result=_result_from(metadata["path_result"]),
+        result=result_named(metadata["path_result"]),
     )
     return Match(
         problem=problem,
         path=path,
         **{name: converted(name) for name in _NUMBERS},
-        result=_result_from(metadata["result"]),
+        result=result_named(metadata["result"]),
         folds=metadata["folds"],
         smallest_determinant=_number(metadata["smallest_determinant"]),
         inverse_error=_number(metadata["inverse_error"]),
@@ -339,14 +339,6 @@ def _json(number: float | None) -> float | str | None:
 
 def _number(value: float | str | None) -> float | None:
     return None if value is None else float(value)
-
-
-def _result_name(result: RESULTS) -> str:
-    return next(name for name, item in RESULTS._name_to_item.items() if bool(result == item))
-
-
-def _result_from(name: str) -> RESULTS:
-    return RESULTS._name_to_item[name]
 
 
 def _solver_from(name: str) -> diffrax.AbstractSolver:

@@ -9,6 +9,7 @@ from geojax.shapes.image_fidelities import (
     AbstractImageFidelity as AbstractImageFidelity,
     SoftDice as SoftDice,
 )
+from geojax.shapes.images import Image as Image
 from geojax.shapes.landmarks import Landmarks as Landmarks
 from geojax.shapes.meshes import Curve as Curve, Surface as Surface
 from geojax.shapes.mmd import MMD as MMD

@@ -7,4 +7,7 @@ from geojax.matching.images.models import (
     TimeDependent as TimeDependent,
 )
 from geojax.matching.images.problem import ImageProblem as ImageProblem
-from geojax.matching.images.result import ImageMatch as ImageMatch
+from geojax.matching.images.result import (
+    ImageMatch as ImageMatch,
+    load_image_match as load_image_match,
+)

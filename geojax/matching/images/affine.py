@@ -1,15 +1,15 @@
 """Rigid and affine maps between images: where a match of images starts."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from geojax._core.linalg import expm
 from geojax.matching.images.levels import Level, Padded, level_of, pooled
-from geojax.matching.images.problem import White
-from geojax.matching.solvers import LBFGS, run
+from geojax.matching.images.problem import White, unit
+from geojax.matching.images.search import descend
+from geojax.matching.solvers import LBFGS
 from geojax.shapes import AbstractImageFidelity
 
 KINDS = ("translation", "rigid", "similarity", "affine")
@@ -69,7 +69,7 @@ class AffineProblem(eqx.Module):
         return jnp.zeros((), self.level.target.dtype)
 
     def gradient_at_rest(self) -> Float[Array, " k"]:
-        return jax.grad(self.objective)(self.at_rest())
+        return unit(self.at_rest())
 
     def coordinates(self) -> White:
         return White()
@@ -110,8 +110,8 @@ def _search(problem: AffineProblem):
     minimiser = LBFGS(memory=10)
     state = minimiser.init(problem, problem.at_rest(), _ITERATIONS)
     tolerance = jnp.asarray(_TOLERANCE, problem.level.target.dtype)
-    _, unknowns = run(minimiser, problem, state, tolerance, _ITERATIONS)
-    return problem.map(unknowns)
+    state = descend(minimiser, problem, state, tolerance, _ITERATIONS)
+    return problem.map(state.position)
 
 
 def _in_world(frame, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:

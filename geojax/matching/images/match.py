@@ -1,10 +1,5 @@
 """The verb `match_images`: the cheapest deformation that carries one image to another."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -13,15 +8,13 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import throw_if_failed
 from geojax.matching.images.affine import KINDS, fit_affine
-from geojax.matching.images.levels import Padded, level_of, padded, pooled
+from geojax.matching.images.levels import Padded, padded
 from geojax.matching.images.models import AbstractModel, Stationary
-from geojax.matching.images.problem import ImageProblem
 from geojax.matching.images.result import ImageMatch
-from geojax.matching.solvers import LBFGS, State
+from geojax.matching.images.search import Price, Progress, Settings, resolutions
+from geojax.matching.solvers import LBFGS
 from geojax.metrics import AbstractGridMetric, GaussianGrid
 from geojax.shapes import LNCC, AbstractImageFidelity, Image
-
-Progress = Callable[[int, float, float], Any]
 
 # Resolutions, coarse to fine, as blocks of so many points along each axis.
 _FACTORS = (4, 2, 1)
@@ -29,22 +22,10 @@ _FACTORS = (4, 2, 1)
 _LEAST = 6
 # Values beyond these percentiles are outliers, and cut.
 _PERCENTILES = 0.5, 99.5
-# Iterations over which progress is judged.
-_WINDOW = 5
 # In units of the (geometric mean) spacing: scale of the kernel, and window of the fidelity.
 _SCALE, _CORRELATED = 3.0, 2.0
 # The default weight is that many squared scales for each cell of the kernel.
 _WEIGHT = 2.0
-
-
-class Settings(NamedTuple):
-    """How a match is searched."""
-
-    factors: tuple[int, ...]
-    tolerance: float
-    max_iterations: int
-    minimiser: LBFGS
-    progress: Progress | None
 
 
 def match_images(
@@ -136,72 +117,10 @@ def match_images(
     checks.positive(weight, "weight")
     world = _as_world(affine, pair, factors, step)
     settings = Settings(factors, tolerance, max_iterations, minimiser, progress)
-    problem, states, noise = _descend(pair, world, metric, fidelity, weight, model, settings)
-    found = ImageMatch.of(source, target, problem, noise, world, pair[1].frame, states, tolerance)
+    price = Price(metric, fidelity, weight, model)
+    problem, states = resolutions(pair[0], pair[1], world, price, settings)
+    found = ImageMatch.of(source, target, problem, states, world, pair[1].frame, tolerance)
     return throw_if_failed(found, found.result, what="match_images") if throw else found
-
-
-def _descend(pair, world, metric, fidelity, weight, model, settings: Settings):
-    """All resolutions; the finest problem, the state at the end of each, and the unknowns."""
-    states: list[State] = []
-    noise = None
-    problem = None
-    for factor in settings.factors:
-        level = level_of(pooled(pair[0], factor), pooled(pair[1], factor), world)
-        dtype = level.target.dtype
-        here = eqx.tree_at(lambda m: m.spacing, metric, level.spacing)
-        here = jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, here)
-        problem = ImageProblem(model, here, fidelity, jnp.asarray(weight, dtype), level)
-        start = problem.at_rest() if noise is None else _refined(noise, level.grid)
-        state = _init(settings.minimiser, problem, start, settings.max_iterations)
-        chunk = settings.max_iterations if settings.progress is None else _WINDOW
-        for until in range(chunk, settings.max_iterations + chunk, chunk):
-            last = np.asarray(min(until, settings.max_iterations))
-            tolerance = np.asarray(settings.tolerance, dtype)
-            state = _run(settings.minimiser, problem, state, tolerance, last)
-            if settings.progress is not None:
-                value, norm = float(state.value), float(state.gradient_norm)
-                settings.progress(int(state.iteration), value, norm)
-            if bool(state.done | flat(state, tolerance)):
-                break
-        states.append(state)
-        noise = state.position
-    return problem, states, noise
-
-
-@eqx.filter_jit
-def _init(minimiser, problem, start, length: int) -> State:
-    return minimiser.init(problem, start, length)
-
-
-def flat(state: State, tolerance) -> Array:
-    """Whether the last iterations brought next to nothing."""
-    now = state.history[jnp.maximum(state.iteration, 0)]
-    before = state.history[jnp.maximum(state.iteration - _WINDOW, 0)]
-    gained = state.history[0] - now
-    return (state.iteration >= _WINDOW) & (before - now <= tolerance * gained)
-
-
-@eqx.filter_jit
-def _run(minimiser, problem, state, tolerance, until) -> State:
-    def unfinished(state):
-        return ~state.done & (state.iteration < until) & ~flat(state, tolerance)
-
-    # the gradient may never vanish where images have noise: progress decides
-    zero = jnp.zeros((), tolerance.dtype)
-    return jax.lax.while_loop(unfinished, lambda state: minimiser.step(problem, state, zero), state)
-
-
-@eqx.filter_jit
-def _refined(noise, grid):
-    """White coordinates on a finer grid, which drive about the same velocities."""
-    d = len(grid)
-    lead = noise.shape[:-d]
-    ratio = np.prod(np.asarray(noise.shape[-d:])) / np.prod(np.asarray(grid))
-    # where blocks of two points have their middles between the points
-    fine = jax.image.resize(noise, (*lead, *grid), "linear")
-    # as densities they are the same; each point stands for less volume
-    return fine * jnp.sqrt(jnp.asarray(ratio, noise.dtype))
 
 
 def _check_pair(source: Image, target: Image) -> None:

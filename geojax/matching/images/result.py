@@ -1,5 +1,6 @@
 """What a match of images found: a deformation that moves images, labels and points."""
 
+from pathlib import Path as FilePath
 from typing import Any
 
 import equinox as eqx
@@ -9,11 +10,14 @@ from jaxtyping import Array, Float, Int
 
 from geojax._core import checks
 from geojax._core.errors import InputError
-from geojax._core.results import RESULTS, code_if, first_failure
-from geojax.flows.grids import determinants, jacobian_matrices
+from geojax._core.results import RESULTS, code_if, first_failure, result_name, result_named
+from geojax.flows.grids import compose, determinants, jacobian_matrices
 from geojax.flows.interpolation import sample
+from geojax.io import load_arrays, save_arrays
 from geojax.matching.images.levels import Frame, padded_frame
 from geojax.matching.images.problem import ImageProblem
+from geojax.matching.images.search import settled
+from geojax.matching.solvers import State
 from geojax.shapes import Image
 
 
@@ -64,21 +68,18 @@ class ImageMatch(eqx.Module):
         source: Image,
         target: Image,
         problem: ImageProblem,
-        noise: Float[Array, "..."],
+        states: list[State],
         affine: np.ndarray,
         frame: Frame,
-        states: list[Any],
         tolerance: float,
     ) -> "ImageMatch":
-        """Put together from the unknowns at the finest resolution."""
-        from geojax.matching.images.match import flat
-
-        pull, push, energy, residual, before = _measured(problem, noise)
+        """Put together from the states at the end of all resolutions."""
         last = states[-1]
+        pull, push, energy, residual, before = _measured(problem, last.position)
         finite = jnp.isfinite(last.value) & jnp.all(jnp.isfinite(pull))
-        settled = last.done | flat(last, jnp.asarray(tolerance, last.value.dtype))
+        done = settled(last, jnp.asarray(tolerance, last.value.dtype))
         code = first_failure(
-            code_if(~finite, RESULTS.not_finite), code_if(~settled, RESULTS.not_converged)
+            code_if(~finite, RESULTS.not_finite), code_if(~done, RESULTS.not_converged)
         )
         inside = _inside(frame, target)
         det = np.asarray(_determinants(pull, problem.metric.spacing))[inside]
@@ -107,7 +108,7 @@ class ImageMatch(eqx.Module):
     def _frame(self) -> Frame:
         return Frame(self.pull.shape[1:], self.grid_affine)
 
-    def apply(self, points, *, inverse: bool = False) -> Float[Array, "n d"]:
+    def apply(self, points, *, inverse: bool = False) -> Float[np.ndarray, "n d"]:
         """Move points of the source's world to the target's, or back.
 
         Args:
@@ -154,7 +155,7 @@ class ImageMatch(eqx.Module):
         places = self.apply(places, inverse=not inverse)
         indices = image.to_indices(np.asarray(places)).T
         kept = np.asarray(image.values)
-        values = kept if kept.dtype.kind == "f" else kept.astype(float)
+        values = kept if kept.dtype.kind == "f" else kept.astype(self.pull.dtype)
         found = np.asarray(
             sample(jnp.asarray(values), jnp.asarray(indices, values.dtype), order=order)
         )
@@ -165,6 +166,20 @@ class ImageMatch(eqx.Module):
             info = np.iinfo(kept.dtype)
             found = np.clip(np.round(found), info.min, info.max)
         return Image(jnp.asarray(found.astype(kept.dtype)), like.affine)
+
+    def save(self, folder: str | FilePath) -> None:
+        """Save the deformation as `deformation.npz` with a manifest of hashes.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        for name in ("source", "target"):
+            image = getattr(self, name)
+            arrays |= {f"{name}_values": image.values, f"{name}_affine": image.affine}
+        metadata = {name: _plain(getattr(self, name)) for name in _QUALITY}
+        metadata["result"] = result_name(self.result)
+        save_arrays(folder, "deformation", arrays, metadata, kind=KIND)
 
     @property
     def moved(self) -> Image:
@@ -189,6 +204,55 @@ class ImageMatch(eqx.Module):
         return shift.T.reshape(-1, *self.target.grid)
 
 
+KIND = "geojax image match"
+_ARRAYS = (
+    "affine",
+    "pull",
+    "push",
+    "grid_affine",
+    "objective",
+    "energy",
+    "residual",
+    "residual_before",
+    "history",
+    "num_iterations",
+)
+_QUALITY = ("folds", "smallest_determinant", "inverse_error")
+
+
+def load_image_match(folder: str | FilePath) -> ImageMatch:
+    """Load a deformation that `ImageMatch.save` wrote.
+
+    Raises:
+        InputError: not a saved deformation of images.
+        StorageError: a file is missing, or its hash does not fit.
+    """
+    arrays, metadata = load_arrays(folder, "deformation", kind=KIND)
+    try:
+        images: dict[str, Any] = {
+            name: Image(arrays[f"{name}_values"], arrays[f"{name}_affine"])
+            for name in ("source", "target")
+        }
+        world = ("affine", "grid_affine")  # in full precision, as they came
+        numbers: dict[str, Any] = {
+            k: arrays[k] if k in world else jnp.asarray(arrays[k]) for k in _ARRAYS
+        }
+        quality: dict[str, Any] = {
+            k: metadata[k] if k == "folds" else float(metadata[k]) for k in _QUALITY
+        }
+        result = result_named(metadata["result"])
+        return ImageMatch(**images, **numbers, **quality, result=result)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: is not a match of images as geojax writes it ({error!r}); save it anew"
+        ) from error
+
+
+def _plain(number: float) -> int | float | str:
+    """A number as JSON, which knows no NaN and no infinity."""
+    return number if np.isfinite(number) else str(number)
+
+
 @eqx.filter_jit
 def _measured(problem: ImageProblem, noise):
     pull = problem.model.pull(problem.metric, noise)
@@ -204,8 +268,6 @@ def _determinants(displacement, spacing):
 
 @eqx.filter_jit
 def _round_trip(pull, push, spacing):
-    from geojax.flows.grids import compose
-
     return compose(push, pull, spacing)
 
 
