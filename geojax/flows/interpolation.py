@@ -7,16 +7,20 @@ shifts of whole arrays, neither gather nor scatter. Channels are unrolled, becau
 elementwise operations into one loop but not sums over a short axis.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from geojax._core.errors import InputError
-from geojax._core.grids import Boundary
+
+# How fields go on beyond the ends of a grid: with their last value, with zero, or periodically.
+Ends = Literal["edge", "zero", "wrap"]
+_PADDING = {"edge": "edge", "zero": "constant", "wrap": "wrap"}
 
 
 def sample(
@@ -24,7 +28,7 @@ def sample(
     indices: Float[Array, "d *places"],
     *,
     order: int = 1,
-    boundary: Boundary = "zero",
+    ends: Ends = "edge",
 ) -> Float[Array, "*lead_and_places"]:
     """Values of fields at places between the points of their grid.
 
@@ -32,7 +36,8 @@ def sample(
         values: one field `[*grid]`, or several with leading axes.
         indices: fractional indices of the places, `[d, *places]`.
         order: 0 for the nearest value, 1 for linear interpolation, 3 for cubic convolution.
-        boundary: beyond the ends fields go on with their last value (`"zero"`), or periodically.
+        ends: how fields go on beyond the ends: with their last value (`"edge"`), with zero
+            (`"zero"`), or periodically (`"wrap"`).
 
     Raises:
         InputError: another order.
@@ -56,9 +61,9 @@ def sample(
     fields = values.reshape(-1, *grid)
     totals: list[Any] = [0.0] * fields.shape[0]
     for corner in itertools.product(weights[0], repeat=d):
-        place = _flat_index([w.astype(jnp.int32) for w in whole], corner, grid, boundary)
+        place = _flat_index([w.astype(jnp.int32) for w in whole], corner, grid, ends)
         weight = _product([weights[a][offset] for a, offset in enumerate(corner)])
-        weight = weight.astype(values.dtype)
+        weight = (weight * _seen(whole, corner, grid, ends, weight.dtype)).astype(values.dtype)
         for k in range(fields.shape[0]):
             totals[k] = totals[k] + weight * _take(fields[k], place)
     return jnp.stack(totals).reshape(*lead, *places)
@@ -86,7 +91,7 @@ def indices_of(grid: tuple[int, ...], dtype: Any) -> Float[Array, "d *grid"]:
 
 
 def shifted(
-    values: Float[Array, "c *grid"], shift: Float[Array, "d *grid"], boundary: Boundary = "zero"
+    values: Float[Array, "c *grid"], shift: Float[Array, "d *grid"], ends: Ends = "edge"
 ) -> Float[Array, "c *grid"]:
     """Fields at `x + shift(x)` by linear interpolation, for shifts in units of the spacing.
 
@@ -96,41 +101,41 @@ def shifted(
     Gradient: reverse, first order.
     """
     small = jnp.max(jnp.abs(shift)) <= 1
-    return jax.lax.cond(small, _near(boundary), _far(boundary), values, shift)
+    return jax.lax.cond(small, _near(ends), _far(ends), values, shift)
 
 
-def _near(boundary: Boundary) -> Callable[[Array, Array], Array]:
+def _near(ends: Ends) -> Callable[[Array, Array], Array]:
     """Interpolation by the nearest points, for shifts of at most one."""
 
     @jax.custom_vjp
     def near(values, shift):
-        padded, weights = _widened(values, shift, boundary), _tents(shift)
+        padded, weights = _widened(values, shift, ends), _tents(shift)
         return jnp.stack([_nested(field, weights, (), shift.shape[1:]) for field in padded])
 
     def backward(saved, cotangent):
         values, shift = saved
         return (
-            _near_transposed(shift, cotangent, boundary),
-            _near_slope(values, shift, cotangent, boundary),
+            _near_transposed(shift, cotangent, ends),
+            _near_slope(values, shift, cotangent, ends),
         )
 
     near.defvjp(lambda values, shift: (near(values, shift), (values, shift)), backward)
     return near
 
 
-def _far(boundary: Boundary) -> Callable[[Array, Array], Array]:
+def _far(ends: Ends) -> Callable[[Array, Array], Array]:
     """Interpolation by gathers, for any shift."""
 
     @jax.custom_vjp
     def far(values, shift):
         places = indices_of(shift.shape[1:], shift.dtype) + shift
-        return sample(values, places, boundary=boundary)
+        return sample(values, places, ends=ends)
 
     def backward(saved, cotangent):
         values, shift = saved
         return (
-            _far_transposed(shift, cotangent, boundary),
-            _far_slope(values, shift, cotangent, boundary),
+            _far_transposed(shift, cotangent, ends),
+            _far_slope(values, shift, cotangent, ends),
         )
 
     far.defvjp(lambda values, shift: (far(values, shift), (values, shift)), backward)
@@ -140,11 +145,9 @@ def _far(boundary: Boundary) -> Callable[[Array, Array], Array]:
 # -- near -------------------------------------------------------------------------------------
 
 
-def _widened(values, shift, boundary: Boundary):
+def _widened(values, shift, ends: Ends):
     """Fields with one more point at each end."""
-    mode = "wrap" if boundary == "periodic" else "edge"
-    d = shift.shape[0]
-    return jnp.pad(values, [(0, 0)] + [(1, 1)] * d, mode=mode)
+    return jnp.pad(values, [(0, 0)] + [(1, 1)] * shift.shape[0], mode=_PADDING[ends])
 
 
 def _tents(shift) -> list[dict[int, Array]]:
@@ -168,9 +171,9 @@ def _nested(padded, weights, offsets: tuple[int, ...], grid: tuple[int, ...]):
     return sum(weights[axis][k] * _nested(padded, weights, (*offsets, k), grid) for k in (-1, 0, 1))
 
 
-def _near_slope(values, shift, cotangent, boundary: Boundary):
+def _near_slope(values, shift, cotangent, ends: Ends):
     d, grid = shift.shape[0], shift.shape[1:]
-    padded, weights, slopes = _widened(values, shift, boundary), _tents(shift), _tent_slopes(shift)
+    padded, weights, slopes = _widened(values, shift, ends), _tents(shift), _tent_slopes(shift)
     totals: list[Any] = [0.0] * d
     for offsets in itertools.product((-1, 0, 1), repeat=d):
         there = tuple(slice(1 + k, 1 + k + n) for k, n in zip(offsets, grid, strict=True))
@@ -181,7 +184,7 @@ def _near_slope(values, shift, cotangent, boundary: Boundary):
     return jnp.stack(totals)
 
 
-def _near_transposed(shift, cotangent, boundary: Boundary):
+def _near_transposed(shift, cotangent, ends: Ends):
     d, grid = shift.shape[0], shift.shape[1:]
     # every point collects from those whose neighbour it is; the ends of the wider grid fold back
     wide = tuple(n + 2 for n in grid)
@@ -194,35 +197,37 @@ def _near_transposed(shift, cotangent, boundary: Boundary):
         for j in range(cotangent.shape[0]):
             totals[j] = totals[j] + weight * sources[j][there]
     like = jax.ShapeDtypeStruct(cotangent.shape, cotangent.dtype)
-    fold = jax.linear_transpose(lambda x: _widened(x, shift, boundary), like)
+    fold = jax.linear_transpose(lambda x: _widened(x, shift, ends), like)
     return fold(jnp.stack(totals))[0]
 
 
 # -- far --------------------------------------------------------------------------------------
 
 
-def _far_slope(values, shift, cotangent, boundary: Boundary):
+def _far_slope(values, shift, cotangent, ends: Ends):
     d, grid = shift.shape[0], shift.shape[1:]
     whole, fraction = _split(shift)
     totals: list[Any] = [0.0] * d
     for corner in itertools.product((0, 1), repeat=d):
-        place = _flat_index(whole, corner, grid, boundary)
-        seen = sum(_take(v, place) * c for v, c in zip(values, cotangent, strict=True))
+        place = _flat_index(whole, corner, grid, ends)
+        seen: Any = sum(_take(v, place) * c for v, c in zip(values, cotangent, strict=True))
+        seen = seen * _seen(whole, corner, grid, ends, shift.dtype)
         for a in range(d):
             parts = [_side(fraction[b], k) for b, k in enumerate(corner) if b != a]
             totals[a] = totals[a] + (seen if corner[a] else -seen) * _product(parts)
     return jnp.stack(totals)
 
 
-def _far_transposed(shift, cotangent, boundary: Boundary):
+def _far_transposed(shift, cotangent, ends: Ends):
     channels, grid = cotangent.shape[0], shift.shape[1:]
     whole, fraction = _split(shift)
     # one scatter of all corners, with channels side by side: three times faster than one of each
     rows = cotangent.reshape(channels, -1).T
     places, updates = [], []
     for corner in itertools.product((0, 1), repeat=len(grid)):
-        places.append(_flat_index(whole, corner, grid, boundary).reshape(-1))
+        places.append(_flat_index(whole, corner, grid, ends).reshape(-1))
         weight = _product([_side(f, k) for f, k in zip(fraction, corner, strict=True)])
+        weight = weight * _seen(whole, corner, grid, ends, shift.dtype)
         updates.append(rows * weight.reshape(-1, 1))
     total = (
         jnp.zeros_like(rows)
@@ -243,13 +248,22 @@ def _side(fraction, corner: int):
     return fraction if corner else 1 - fraction
 
 
-def _flat_index(whole, corner, grid, boundary: Boundary):
+def _flat_index(whole, corner, grid, ends: Ends):
     place: Any = 0
     for axis, n in enumerate(grid):
         index = whole[axis] + corner[axis]
-        index = jnp.mod(index, n) if boundary == "periodic" else jnp.clip(index, 0, n - 1)
+        index = jnp.mod(index, n) if ends == "wrap" else jnp.clip(index, 0, n - 1)
         place = place * n + index
     return place
+
+
+def _seen(whole, corner, grid, ends: Ends, dtype) -> Any:
+    """One where there is a value, zero where fields go on with zero."""
+    if ends != "zero":
+        return 1.0
+    index = [w.astype(jnp.int32) + k for w, k in zip(whole, corner, strict=True)]
+    inside = [(i >= 0) & (i < n) for i, n in zip(index, grid, strict=True)]
+    return functools.reduce(jnp.logical_and, inside).astype(dtype)
 
 
 def _take(field, place):
