@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Real, Shaped
 
 from geojax._core import checks
 from geojax._core.errors import InputError
@@ -69,11 +69,11 @@ class Image(eqx.Module):
         """Distance of neighbours along each axis, in units of the world."""
         return np.linalg.norm(self.affine[:-1, :-1], axis=0)
 
-    def to_world(self, indices: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    def to_world(self, indices: Real[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         """Coordinates of places given by (fractional) indices."""
         return np.asarray(indices) @ self.affine[:-1, :-1].T + self.affine[:-1, -1]
 
-    def to_indices(self, points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    def to_indices(self, points: Real[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         """Fractional indices of points of the world."""
         inverse = np.linalg.inv(self.affine)
         return np.asarray(points) @ inverse[:-1, :-1].T + inverse[:-1, -1]

@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from geojax._core import checks
 from geojax._core.errors import InputError
@@ -22,27 +21,30 @@ _FACTORS = (4, 2, 1)
 _LEAST = 6
 # Values beyond these percentiles are outliers, and cut.
 _PERCENTILES = 0.5, 99.5
-# In units of the (geometric mean) spacing: scale of the kernel, and window of the fidelity.
-_SCALE, _CORRELATED = 3.0, 2.0
-# The default weight is that many squared scales for each cell of the kernel.
+# Window of the default fidelity, in units of the (geometric mean) spacing.
+_CORRELATED = 2.0
+# The default kernel is a mean of Gaussians: from this many spacings by this factor up to the
+# largest that is below this part of the (geometric mean) size of the target.
+_FINEST, _RATIO, _PART = 2.0, 3.0, 0.2
+# The default weight is that many squared scales for each cell of the widest kernel.
 _WEIGHT = 2.0
 
 
 def match_images(
-    source: Image,
-    target: Image,
+    source,
+    target,
     *,
-    metric: AbstractGridMetric | None = None,
-    fidelity: AbstractImageFidelity | None = None,
-    weight: float | Float[Array, ""] | None = None,
-    model: AbstractModel | None = None,
-    affine: str | np.ndarray | None = "affine",
+    metric=None,
+    fidelity=None,
+    weight=None,
+    model=None,
+    affine="affine",
     source_mask: Image | None = None,
     target_mask: Image | None = None,
     factors: tuple[int, ...] | None = None,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
-    minimiser: LBFGS | None = None,
+    minimiser=None,
     progress: Progress | None = None,
     throw: bool = True,
 ) -> ImageMatch:
@@ -56,10 +58,11 @@ def match_images(
         source: image that is carried.
         target: where to.
         metric: price of velocities, `GaussianGrid` or `Sobolev`; its spacing is replaced by that
-            of each resolution. By default Gaussian with a scale of three points of the target.
+            of each resolution. By default Gaussian, with scales from two points of the target,
+            each three times the one before, up to a fifth of the size of the image.
         fidelity: distance of images: `LNCC` (default, with a window of two points), `SSD`, `NMI`.
         weight: price of a unit of fidelity; by default two squared scales for each cell of the
-            kernel in the image.
+            widest kernel in the image.
         model: how a deformation is driven: `Stationary()` (default), `TimeDependent()`.
         affine: kind of the first map (`"affine"`, `"similarity"`, `"rigid"`, `"translation"`),
             such a map itself (`[d + 1, d + 1]`, from the target's world to the source's), or None
@@ -102,7 +105,7 @@ def match_images(
     checks.count(max_iterations, "max_iterations")
     checks.positive(tolerance, "tolerance")
     step = float(np.exp(np.mean(np.log(target.spacing))))
-    metric = GaussianGrid(target.spacing, _SCALE * step) if metric is None else metric
+    metric = GaussianGrid(target.spacing, _scales(target, step)) if metric is None else metric
     fidelity = LNCC(_CORRELATED * step) if fidelity is None else fidelity
     pair = [
         _prepared(image, mask, name)
@@ -123,7 +126,7 @@ def match_images(
     return throw_if_failed(found, found.result, what="match_images") if throw else found
 
 
-def _check_pair(source: Image, target: Image) -> None:
+def _check_pair(source, target) -> None:
     for image, name in ((source, "source"), (target, "target")):
         if not isinstance(image, Image):
             raise InputError(f"Argument {name} must be an `Image`, but is {type(image).__name__}.")
@@ -183,6 +186,15 @@ def _as_factors(factors, pair: list[Padded]) -> tuple[int, ...]:
             f"Argument factors must fall among 8, 4, 2 and 1, such as (4, 2, 1), but is {factors}."
         )
     return given
+
+
+def _scales(target: Image, step: float) -> list[float]:
+    """Scales of the default kernel, from fine to coarse."""
+    size = step * float(np.exp(np.mean(np.log(target.grid))))
+    scales = [_FINEST * step]
+    while _RATIO * scales[-1] <= _PART * size:
+        scales.append(_RATIO * scales[-1])
+    return scales
 
 
 def _default_weight(metric: AbstractGridMetric, target: Padded) -> float:

@@ -248,7 +248,7 @@ def load_image_match(folder: str | FilePath) -> ImageMatch:
         ) from error
 
 
-def _plain(number: float) -> int | float | str:
+def _plain(number: int | float) -> int | float | str:
     """A number as JSON, which knows no NaN and no infinity."""
     return number if np.isfinite(number) else str(number)
 

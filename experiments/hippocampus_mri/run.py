@@ -1,0 +1,208 @@
+"""Match brain images with each other by intensities alone, and score how the hippocampi agree.
+
+    GEOJAX_DATA=<folder> python experiments/hippocampus_mri/run.py            # three pairs
+    GEOJAX_DATA=<folder> python experiments/hippocampus_mri/run.py --full     # the README's table
+
+The folder holds `hippocampus_mri`. With the package antspyx installed (extra `bench`) SyN matches
+the same pairs in the same run. Writes `matches.csv`, `summary.json` and a picture into `--out`.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from geojax import io, match_images
+from geojax.shapes import Image
+from geojax.shapes.overlap import dice, hausdorff95, jacobian_figures
+
+HERE = Path(__file__).parent
+LABELS = (1, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="all pairs, in both directions")
+    parser.add_argument("--out", type=Path, default=HERE / "outcome")
+    options = parser.parse_args()
+    folder = data_folder()
+    images = sorted((folder / "images").glob("*.nii.gz"))
+    half = len(images) // 2
+    pairs = [(images[i], images[-1 - i]) for i in range(half if options.full else 3)]
+    if options.full:
+        pairs += [(b, a) for a, b in pairs]
+    ants = syn_or_none()
+    rows = []
+    for source, target in pairs:
+        row = {
+            "source": source.stem[:-4],
+            "target": target.stem[:-4],
+            **geojax_figures(source, target),
+        }
+        if ants is not None:
+            row |= syn_figures(ants, source, target)
+        rows.append(row)
+        print(
+            ", ".join(
+                f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
+            )
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "matches.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    summary = summarised(rows)
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps(summary, indent=2))
+    draw(rows, options.out / "dice.png")
+
+
+def data_folder() -> Path:
+    """Where the volumes are."""
+    given = os.environ.get("GEOJAX_DATA")
+    if not given:
+        raise SystemExit("Set GEOJAX_DATA to the folder that holds hippocampus_mri.")
+    folder = Path(given) / "hippocampus_mri"
+    if not (folder / "images").is_dir():
+        raise SystemExit(f"{folder / 'images'}: no such folder; GEOJAX_DATA names another one")
+    return folder
+
+
+def labels_of(path: Path) -> Path:
+    """The file of the labels of an image."""
+    return path.parent.parent / "labels" / path.name
+
+
+def geojax_figures(source: Path, target: Path) -> dict[str, Any]:
+    """Match two images with the defaults, and score the labels that the match did not see."""
+    start, end, ours, theirs = (
+        io.as_image(io.read_image(path), dtype)
+        for path, dtype in (
+            (source, "float32"),
+            (target, "float32"),
+            (labels_of(source), "int32"),
+            (labels_of(target), "int32"),
+        )
+    )
+    found, seconds, first = timed(start, end)
+    moved = np.asarray(found.warp(ours, order=0).values)
+    truth = np.asarray(theirs.values)
+    figures = jacobian_figures(np.asarray(found.determinants().values))
+    surface = hausdorff95(moved, truth, theirs.spacing)
+    return {
+        "dice": mean_dice(moved, truth),
+        "hd95": float(np.mean([surface[k] for k in LABELS])),
+        "folds": int(figures["folds"]),
+        "sd_log": float(figures["sd_log"]),
+        "smallest": float(figures["min"]),
+        "iterations": int(found.num_iterations),
+        "seconds": seconds,
+        "seconds_first": first,
+    }
+
+
+def timed(source: Image, target: Image):
+    """A match, the time that it takes once its programs are compiled, and that of the first."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        found = match_images(source, target)
+        jax.block_until_ready(found.pull)
+        seconds.append(time.perf_counter() - start)
+    return found, seconds[1], seconds[0]
+
+
+def mean_dice(labels: np.ndarray, target: np.ndarray) -> float:
+    found = dice(labels, target)
+    return float(np.mean([found.get(k, 0.0) for k in LABELS]))
+
+
+def syn_or_none() -> Any:
+    try:
+        import ants
+    except ImportError:
+        print("antspyx is not installed: SyN is left out")
+        return None
+    return ants
+
+
+def syn_figures(ants: Any, source: Path, target: Path) -> dict[str, Any]:
+    """SyN with its defaults, on the same cores."""
+    fixed, moving = (ants.image_read(str(path)) for path in (target, source))
+    theirs, ours = (ants.image_read(str(labels_of(path))) for path in (target, source))
+    ants.registration(fixed, moving, "SyN", random_seed=1)  # the first run may start up things
+    start = time.perf_counter()
+    found = ants.registration(fixed, moving, "SyN", random_seed=1)
+    seconds = time.perf_counter() - start
+    moved = ants.apply_transforms(
+        theirs, ours, found["fwdtransforms"], interpolator="nearestNeighbor"
+    )
+    labels = [np.rint(image.numpy()).astype(int) for image in (moved, theirs)]
+    return {"syn_dice": mean_dice(*labels), "syn_seconds": seconds}
+
+
+def summarised(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means with their standard errors, and the versions that they were taken with."""
+    numbers = {
+        key: np.asarray([row[key] for row in rows], float)
+        for key in rows[0]
+        if key not in ("source", "target")
+    }
+    summary: dict[str, Any] = {"matches": len(rows), "folds": int(numbers["folds"].sum())}
+    for key, values in numbers.items():
+        if "seconds" in key:
+            summary[f"{key}_median"] = float(np.median(values))
+        elif key != "folds":
+            error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+            summary[key] = {"mean": float(values.mean()), "standard_error": float(error)}
+    if "syn_dice" in numbers:
+        gain = numbers["dice"] - numbers["syn_dice"]
+        error = np.std(gain, ddof=1) / np.sqrt(len(gain))
+        summary["gain_over_syn"] = {"mean": float(gain.mean()), "standard_error": float(error)}
+        summary["wins"] = int(np.sum(gain > 0))
+    for name in ("jax", "antspyx"):
+        try:
+            summary[name] = version(name)
+        except PackageNotFoundError:
+            summary[name] = None
+    return summary | {"python": platform.python_version(), "cores": os.cpu_count()}
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Dice of both, match by match."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
+    ours = [row["dice"] for row in rows]
+    if "syn_dice" in rows[0]:
+        theirs = [row["syn_dice"] for row in rows]
+        low, high = min(ours + theirs) - 0.02, max(ours + theirs) + 0.02
+        ax.plot([low, high], [low, high], color="0.6", linewidth=1, label="equal")
+        ax.plot(theirs, ours, "o", markersize=5, alpha=0.8, label="one match")
+        ax.set(
+            xlabel="mean Dice, SyN", ylabel="mean Dice, geojax", xlim=(low, high), ylim=(low, high)
+        )
+        ax.set_aspect("equal")
+        ax.legend(frameon=False)
+    else:
+        ax.hist(ours, bins=12)
+        ax.set(xlabel="mean Dice", ylabel="matches")
+    ax.set_title("Hippocampi, matched by intensities")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
