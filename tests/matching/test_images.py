@@ -94,6 +94,16 @@ def test_directions(found):
     )
 
 
+def test_a_coarse_search_is_refined(found):
+    """It ends on the target's grid as well, and moves about the same."""
+    coarse = match_images(SOURCE, TARGET, affine=None, weight=3000.0, factors=(4, 2))
+    assert coarse.pull.shape == found.pull.shape
+    assert coarse.residual < 0.5 * coarse.residual_before
+    shift = np.linalg.norm(found.apply(LANDMARKS) - LANDMARKS, axis=1)
+    gap = np.linalg.norm(found.apply(LANDMARKS) - coarse.apply(LANDMARKS), axis=1)
+    assert np.all(gap < 0.35 * np.max(shift))
+
+
 def test_labels_stay_labels(found):
     labels = Image((scene(places()) > 0.5).astype(np.int16) * 7, AFFINE)
     moved = found.warp(labels, order=0)

@@ -68,7 +68,8 @@ def match_images(
             such a map itself (`[d + 1, d + 1]`, from the target's world to the source's), or None
             where the worlds agree.
         source_mask, target_mask: how much each point counts, on the grids of the images.
-        factors: resolutions: points per block along each axis, from coarse to fine.
+        factors: resolutions: points per block along each axis, from coarse to fine. One that does
+            not end with 1 saves most of the time; the deformation is refined to the target's grid.
         tolerance: a resolution is done when the last five iterations brought less than this part
             of what was gained there.
         max_iterations: bound on the iterations of each resolution.
@@ -121,8 +122,9 @@ def match_images(
     world = _as_world(affine, pair, factors, step)
     settings = Settings(factors, tolerance, max_iterations, minimiser, progress)
     price = Price(metric, fidelity, weight, model)
-    problem, states = resolutions(pair[0], pair[1], world, price, settings)
-    found = ImageMatch.of(source, target, problem, states, world, pair[1].frame, tolerance)
+    problem, noise, states = resolutions(pair[0], pair[1], world, price, settings)
+    frame = pair[1].frame
+    found = ImageMatch.of(source, target, problem, noise, states, world, frame, tolerance)
     return throw_if_failed(found, found.result, what="match_images") if throw else found
 
 

@@ -32,7 +32,7 @@ class ImageMatch(eqx.Module):
         affine: from the target's world to the source's, `[d + 1, d + 1]`.
         pull, push: displacements on the padded grid of the target, `[d, *grid]`, along its axes.
         grid_affine: from indices of that grid to the target's world.
-        objective: energy plus weighted fidelity, at the end.
+        objective: energy plus weighted fidelity, at the end of the finest resolution.
         energy: of the deformation beyond the affine map.
         residual: fidelity left.
         residual_before: fidelity after the affine map alone.
@@ -68,6 +68,7 @@ class ImageMatch(eqx.Module):
         source: Image,
         target: Image,
         problem: ImageProblem,
+        noise: Float[Array, "..."],
         states: list[State],
         affine: np.ndarray,
         frame: Frame,
@@ -75,7 +76,7 @@ class ImageMatch(eqx.Module):
     ) -> "ImageMatch":
         """Put together from the states at the end of all resolutions."""
         last = states[-1]
-        pull, push, energy, residual, before = _measured(problem, last.position)
+        pull, push, energy, residual, before = _measured(problem, noise)
         finite = jnp.isfinite(last.value) & jnp.all(jnp.isfinite(pull))
         done = settled(last, jnp.asarray(tolerance, last.value.dtype))
         code = first_failure(

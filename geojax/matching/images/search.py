@@ -43,24 +43,28 @@ class Price(NamedTuple):
 
 def resolutions(
     source: Padded, target: Padded, world: np.ndarray, price: Price, settings: Settings
-) -> tuple[ImageProblem, list[State]]:
-    """Search at all resolutions; the problem of the finest, and the state at the end of each."""
+) -> tuple[ImageProblem, Float[Array, "..."], list[State]]:
+    """Search at all resolutions.
+
+    Returns:
+        The problem on the grid of the target, the unknowns there, and the state at the end of
+        each resolution. Where the finest of these was coarser, the unknowns are refined.
+    """
     states: list[State] = []
-    problem = None
-    for factor in settings.factors:
+
+    def problem_at(factor: int) -> ImageProblem:
         level = level_of(pooled(source, factor), pooled(target, factor), world)
-        problem = ImageProblem(
-            price.model,
-            _at(price.metric, level.spacing),
-            price.fidelity,
-            jnp.asarray(price.weight, level.target.dtype),
-            level,
-        )
-        start = _refined(states[-1].position, level.grid) if states else problem.at_rest()
+        weight = jnp.asarray(price.weight, level.target.dtype)
+        metric = _at(price.metric, level.spacing)
+        return ImageProblem(price.model, metric, price.fidelity, weight, level)
+
+    for factor in settings.factors:
+        problem = problem_at(factor)
+        start = _refined(states[-1].position, problem.level.grid) if states else problem.at_rest()
         state = _init(settings.minimiser, problem, start, settings.max_iterations)
         states.append(_search(settings, problem, state))
-    assert problem is not None, "there is at least one resolution"
-    return problem, states
+    finest = problem_at(1)
+    return finest, _refined(states[-1].position, finest.level.grid), states
 
 
 def _at(metric: AbstractGridMetric, spacing: Float[Array, " d"]) -> AbstractGridMetric:
@@ -117,6 +121,8 @@ def _refined(noise, grid: tuple[int, ...]):
     """White coordinates on a finer grid, which drive about the same velocities."""
     d = len(grid)
     lead, coarse = noise.shape[:-d], noise.shape[-d:]
+    if coarse == grid:
+        return noise
     fine = jax.image.resize(noise, (*lead, *grid), "linear")
     # they are like densities, of which each point holds the root of its volume
     ratio = np.prod(coarse) / np.prod(grid)
