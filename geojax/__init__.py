@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         match as match,
         match_images as match_images,
         match_many as match_many,
+        match_many_images as match_many_images,
         regress as regress,
         transport_match as transport_match,
     )
@@ -85,6 +86,7 @@ VERBS = {
     "match": "matching",
     "match_images": "matching",
     "match_many": "matching",
+    "match_many_images": "matching",
     "mean": "geodesics",
     "parallel_transport": "geodesics",
     "predict": "training",

@@ -7,6 +7,7 @@ from geojax.matching.images import (
     TimeDependent as TimeDependent,
     load_image_match as load_image_match,
     match_images as match_images,
+    match_many_images as match_many_images,
 )
 from geojax.matching.many import match_many as match_many
 from geojax.matching.match import match as match

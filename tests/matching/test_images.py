@@ -9,7 +9,14 @@ from systems.numerics import central_difference, relative_error
 from geojax._core.errors import InputError, NumericalError, StorageError
 from geojax._core.results import RESULTS
 from geojax.flows.grids import compose
-from geojax.matching import ImageMatch, Stationary, TimeDependent, load_image_match, match_images
+from geojax.matching import (
+    ImageMatch,
+    Stationary,
+    TimeDependent,
+    load_image_match,
+    match_images,
+    match_many_images,
+)
 from geojax.matching.images.levels import level_of, padded, pooled
 from geojax.matching.images.problem import ImageProblem
 from geojax.metrics import GaussianGrid, Sobolev
@@ -271,6 +278,42 @@ def test_sizes_share_a_program():
     frames = {padded(Image(np.zeros(grid), AFFINE)).frame.grid for grid in grids}
     assert len(frames) == 2
     assert all(n % 8 == 0 for grid in frames for n in grid)
+
+
+def test_a_lane_is_what_it_is_alone():
+    """Pairs of different sizes in one program, for as many iterations each."""
+    small = Image(np.asarray(SOURCE.values)[2:-3, 3:], SOURCE.affine)
+    pairs = [(SOURCE, TARGET), (TARGET, small), (small, SOURCE)]
+    options: dict = dict(factors=(2,), max_iterations=4, tolerance=1e-9, throw=False)
+    options |= dict(metric=GaussianGrid(SPACING, 5.0), fidelity=SSD(), weight=3000.0)
+    sources, targets = zip(*pairs, strict=True)
+    for batch_size in (1, 2):
+        lanes = match_many_images(sources, targets, batch_size=batch_size, **options)
+        for lane, (source, target) in zip(lanes, pairs, strict=True):
+            alone = match_images(source, target, affine=None, **options)
+            # the smaller one is filled up further, which moves the end of its grid away
+            near = 1e-8 if target is not small else 0.1
+            np.testing.assert_allclose(lane.moved.values, alone.moved.values, atol=near)
+            np.testing.assert_allclose(lane.objective, alone.objective, rtol=near)
+            assert lane.moved.grid == target.grid
+            assert int(lane.num_iterations) == 4
+    # a batch in the wrong order would show
+    assert np.max(np.abs(lanes[0].moved.values[:30, :20] - lanes[1].moved.values[:30, :20])) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "message"),
+    [
+        ([], [], "at least one"),
+        ([SOURCE], [], "hold as many images"),
+        ([np.ones((4, 4))], [SOURCE], r"sources\[0\] must be an `Image`"),
+        ([SOURCE, Image(np.ones(GRID))], [TARGET] * 2, "Pair 1: Argument source has the same"),
+        ([SOURCE, Image(np.ones((4, 4, 4)))], [TARGET] * 2, "sources must hold images of one"),
+    ],
+)
+def test_bad_batches(sources, targets, message):
+    with pytest.raises(InputError, match=message):
+        match_many_images(sources, targets)
 
 
 BAD = [

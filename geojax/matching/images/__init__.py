@@ -1,5 +1,6 @@
 """Matching of images: models, resolutions, the affine start, and the deformation found."""
 
+from geojax.matching.images.many import match_many_images as match_many_images
 from geojax.matching.images.match import match_images as match_images
 from geojax.matching.images.models import (
     AbstractModel as AbstractModel,

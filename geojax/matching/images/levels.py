@@ -107,9 +107,16 @@ class Padded(NamedTuple):
     weights: np.ndarray
 
 
-def padded(image: Image, mask: Image | None = None) -> Padded:
-    """An image with its margin; its last values go on there, but count nothing."""
+def padded(image: Image, mask: Image | None = None, grid: tuple[int, ...] | None = None) -> Padded:
+    """An image with its margin; its last values go on there, but count nothing.
+
+    With a grid, which must not be smaller, it is filled up to that at the ends.
+    """
     frame, pads = padded_frame(image)
+    if grid is not None:
+        more = [n - m for n, m in zip(grid, frame.grid, strict=True)]
+        pads = tuple((a, b + k) for (a, b), k in zip(pads, more, strict=True))
+        frame = Frame(grid, frame.affine)
     values = np.pad(np.asarray(image.values), pads, mode="edge")
     weights = np.ones(image.grid) if mask is None else np.asarray(mask.values, float)
     return Padded(frame, values, np.pad(weights, pads).astype(values.dtype))

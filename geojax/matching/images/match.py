@@ -1,5 +1,7 @@
 """The verb `match_images`: the cheapest deformation that carries one image to another."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,7 +12,14 @@ from geojax.matching.images.affine import KINDS, fit_affine
 from geojax.matching.images.levels import Padded, padded
 from geojax.matching.images.models import AbstractModel, Stationary
 from geojax.matching.images.result import ImageMatch
-from geojax.matching.images.search import Price, Progress, Settings, resolutions
+from geojax.matching.images.search import (
+    Pair,
+    Price,
+    Progress,
+    Settings,
+    problem_at,
+    resolutions,
+)
 from geojax.matching.solvers import LBFGS
 from geojax.metrics import AbstractGridMetric, GaussianGrid
 from geojax.shapes import LNCC, AbstractImageFidelity, Image
@@ -99,33 +108,60 @@ def match_images(
 
     Reference: `[beg2005computing]`, `[ashburner2007fast]`, `[avants2008symmetric]`.
     """
+    given = dict(metric=metric, fidelity=fidelity, weight=weight, model=model)
+    search = dict(factors=factors, tolerance=tolerance, max_iterations=max_iterations)
+    pair, price, settings = pose(
+        source, target, source_mask, target_mask, given, search, minimiser, progress
+    )
+    world = as_world(affine, pair, settings.factors)
+    result = resolutions(pair, world, price, settings)
+    problem = problem_at(1, pair, world, price)
+    found = ImageMatch.of(source, target, problem, result, world, pair.target.frame)
+    return throw_if_failed(found, found.result, what="match_images") if throw else found
+
+
+def pose(
+    source,
+    target,
+    source_mask: Image | None,
+    target_mask: Image | None,
+    price: dict[str, Any],
+    search: dict[str, Any],
+    minimiser=None,
+    progress: Progress | None = None,
+    grids: tuple[tuple[int, ...] | None, tuple[int, ...] | None] = (None, None),
+) -> tuple[Pair, Price, Settings]:
+    """The arguments of `match_images`, checked, with its defaults."""
     _check_pair(source, target)
     minimiser = LBFGS() if minimiser is None else minimiser
+    metric, fidelity, weight, model = (price[k] for k in Price._fields)
     model = Stationary() if model is None else model
     _check_kinds(metric, fidelity, model, minimiser, source.dimension)
-    checks.count(max_iterations, "max_iterations")
-    checks.positive(tolerance, "tolerance")
-    step = float(np.exp(np.mean(np.log(target.spacing))))
+    checks.count(search["max_iterations"], "max_iterations")
+    checks.positive(search["tolerance"], "tolerance")
+    step = mean_spacing(target.spacing)
     metric = GaussianGrid(target.spacing, _scales(target, step)) if metric is None else metric
     fidelity = LNCC(_CORRELATED * step) if fidelity is None else fidelity
-    pair = [
-        _prepared(image, mask, name)
-        for image, mask, name in (
-            (source, source_mask, "source"),
-            (target, target_mask, "target"),
-        )
-    ]
-    factors = _as_factors(factors, pair)
+    pair = Pair(
+        _prepared(source, source_mask, "source", grids[0]),
+        _prepared(target, target_mask, "target", grids[1]),
+    )
     if weight is None:
-        weight = _default_weight(metric, pair[1])
+        weight = _default_weight(metric, pair.target)
     checks.positive(weight, "weight")
-    world = _as_world(affine, pair, factors, step)
-    settings = Settings(factors, tolerance, max_iterations, minimiser, progress)
-    price = Price(metric, fidelity, weight, model)
-    problem, noise, states = resolutions(pair[0], pair[1], world, price, settings)
-    frame = pair[1].frame
-    found = ImageMatch.of(source, target, problem, noise, states, world, frame, tolerance)
-    return throw_if_failed(found, found.result, what="match_images") if throw else found
+    settings = Settings(
+        _as_factors(search["factors"], pair),
+        search["tolerance"],
+        search["max_iterations"],
+        minimiser,
+        progress,
+    )
+    return pair, Price(metric, fidelity, weight, model), settings
+
+
+def mean_spacing(spacing: np.ndarray) -> float:
+    """Geometric mean."""
+    return float(np.exp(np.mean(np.log(spacing))))
 
 
 def _check_pair(source, target) -> None:
@@ -154,7 +190,7 @@ def _check_kinds(metric, fidelity, model, minimiser, dimension: int) -> None:
         )
 
 
-def _prepared(image: Image, mask: Image | None, name: str) -> Padded:
+def _prepared(image: Image, mask: Image | None, name: str, grid: tuple[int, ...] | None) -> Padded:
     """An image on its padded grid, its values in a range of one."""
     if mask is not None and mask.grid != image.grid:
         raise InputError(
@@ -175,10 +211,10 @@ def _prepared(image: Image, mask: Image | None, name: str) -> Padded:
     if not high > low:
         raise InputError(f"Argument {name} has the same value everywhere; give an image.")
     scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0)
-    return padded(Image(scaled.astype(dtype), image.affine), mask)
+    return padded(Image(scaled.astype(dtype), image.affine), mask, grid)
 
 
-def _as_factors(factors, pair: list[Padded]) -> tuple[int, ...]:
+def _as_factors(factors, pair: Pair) -> tuple[int, ...]:
     if factors is None:
         least = min(min(image.frame.grid) for image in pair)
         return tuple(f for f in _FACTORS if f == 1 or least // f >= _LEAST)
@@ -206,8 +242,9 @@ def _default_weight(metric: AbstractGridMetric, target: Padded) -> float:
     return _WEIGHT * scale**2 * volume / scale**d
 
 
-def _as_world(affine, pair, factors, step: float) -> np.ndarray:
-    d = len(pair[0].frame.grid)
+def as_world(affine, pair: Pair, factors: tuple[int, ...]) -> np.ndarray:
+    """The affine part, found where it is not given."""
+    d = len(pair.source.frame.grid)
     if affine is None:
         return np.eye(d + 1)
     if not isinstance(affine, str):
@@ -231,4 +268,5 @@ def _as_world(affine, pair, factors, step: float) -> np.ndarray:
             f"{affine!r}{checks.nearest_name(affine, KINDS)}."
         )
     # a wide window sees further than a narrow one
-    return fit_affine(pair[0], pair[1], LNCC(6 * step), affine, factors[:-1] or factors)
+    wide = LNCC(6 * mean_spacing(pair.target.frame.spacing))
+    return fit_affine(pair.source, pair.target, wide, affine, factors[:-1] or factors)

@@ -16,8 +16,7 @@ from geojax.flows.interpolation import sample
 from geojax.io import load_arrays, save_arrays
 from geojax.matching.images.levels import Frame, padded_frame
 from geojax.matching.images.problem import ImageProblem
-from geojax.matching.images.search import settled
-from geojax.matching.solvers import State
+from geojax.matching.images.search import Found
 from geojax.shapes import Image
 
 
@@ -68,19 +67,15 @@ class ImageMatch(eqx.Module):
         source: Image,
         target: Image,
         problem: ImageProblem,
-        noise: Float[Array, "..."],
-        states: list[State],
+        found: Found,
         affine: np.ndarray,
         frame: Frame,
-        tolerance: float,
     ) -> "ImageMatch":
-        """Put together from the states at the end of all resolutions."""
-        last = states[-1]
-        pull, push, energy, residual, before = _measured(problem, noise)
-        finite = jnp.isfinite(last.value) & jnp.all(jnp.isfinite(pull))
-        done = settled(last, jnp.asarray(tolerance, last.value.dtype))
+        """Put together from where a search ended, and the problem on the grid of the target."""
+        pull, push, energy, residual, before = _measured(problem, found.noise)
+        finite = jnp.isfinite(found.value) & jnp.all(jnp.isfinite(pull))
         code = first_failure(
-            code_if(~finite, RESULTS.not_finite), code_if(~done, RESULTS.not_converged)
+            code_if(~finite, RESULTS.not_finite), code_if(~found.settled, RESULTS.not_converged)
         )
         inside = _inside(frame, target)
         det = np.asarray(_determinants(pull, problem.metric.spacing))[inside]
@@ -92,12 +87,12 @@ class ImageMatch(eqx.Module):
             pull=pull,
             push=push,
             grid_affine=frame.affine,
-            objective=last.value,
+            objective=found.value,
             energy=energy,
             residual=residual,
             residual_before=before,
-            history=last.history,
-            num_iterations=jnp.asarray(sum(int(s.iteration) for s in states)),
+            history=found.history,
+            num_iterations=found.num_iterations,
             result=code,
             # written so that a determinant that is not a number counts as a fold
             folds=int(np.sum(~(det > 0))),

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from geojax.matching.images.levels import Padded, level_of, pooled
 from geojax.matching.images.models import AbstractModel
@@ -20,6 +20,13 @@ Progress = Callable[[int, float, float], Any]
 
 # Iterations over which progress is judged.
 _WINDOW = 5
+
+
+class Pair(NamedTuple):
+    """Both images of a match, on their padded grids."""
+
+    source: Padded
+    target: Padded
 
 
 class Settings(NamedTuple):
@@ -41,30 +48,76 @@ class Price(NamedTuple):
     model: AbstractModel
 
 
-def resolutions(
-    source: Padded, target: Padded, world: np.ndarray, price: Price, settings: Settings
-) -> tuple[ImageProblem, Float[Array, "..."], list[State]]:
-    """Search at all resolutions.
+class Found(NamedTuple):
+    """Where a search ended.
 
-    Returns:
-        The problem on the grid of the target, the unknowns there, and the state at the end of
-        each resolution. Where the finest of these was coarser, the unknowns are refined.
+    Attributes:
+        noise: the unknowns, on the grid of the target; refined where the search was coarser.
+        value, history, settled: of the finest resolution.
+        num_iterations: of all.
     """
+
+    noise: Float[Array, "..."]
+    value: Float[Array, ""]
+    history: Float[Array, " k"]
+    settled: Bool[Array, ""]
+    num_iterations: Int[Array, ""]
+
+
+def problem_at(factor: int, pair: Pair, world: np.ndarray, price: Price) -> ImageProblem:
+    """The problem of a pair at one resolution."""
+    level = level_of(pooled(pair.source, factor), pooled(pair.target, factor), world)
+    weight = jnp.asarray(price.weight, level.target.dtype)
+    metric = _at(price.metric, level.spacing)
+    return ImageProblem(price.model, metric, price.fidelity, weight, level)
+
+
+def resolutions(pair: Pair, world: np.ndarray, price: Price, settings: Settings) -> Found:
+    """Search at all resolutions, one after the other."""
     states: list[State] = []
-
-    def problem_at(factor: int) -> ImageProblem:
-        level = level_of(pooled(source, factor), pooled(target, factor), world)
-        weight = jnp.asarray(price.weight, level.target.dtype)
-        metric = _at(price.metric, level.spacing)
-        return ImageProblem(price.model, metric, price.fidelity, weight, level)
-
     for factor in settings.factors:
-        problem = problem_at(factor)
-        start = _refined(states[-1].position, problem.level.grid) if states else problem.at_rest()
+        problem = problem_at(factor, pair, world, price)
+        start = refined(states[-1].position, problem.level.grid) if states else problem.at_rest()
         state = _init(settings.minimiser, problem, start, settings.max_iterations)
         states.append(_search(settings, problem, state))
-    finest = problem_at(1)
-    return finest, _refined(states[-1].position, finest.level.grid), states
+    last, tolerance = states[-1], settings.tolerance
+    return Found(
+        refined(last.position, pair.target.frame.grid),
+        last.value,
+        last.history,
+        settled(last, jnp.asarray(tolerance, last.value.dtype)),
+        jnp.asarray(sum(int(state.iteration) for state in states)),
+    )
+
+
+def resolutions_of_many(
+    problems: list[ImageProblem], grid: tuple[int, ...], settings: Settings, batch_size: int
+) -> Found:
+    """The same for many pairs side by side; a problem, with a leading axis, per resolution."""
+    found, iterations = None, jnp.zeros((), int)
+    for problem in problems:
+        start = None if found is None else found.noise
+        found = _lanes(settings, problem, start, batch_size)
+        iterations = iterations + found.num_iterations
+    assert found is not None, "there is at least one resolution"
+    fine = jax.vmap(lambda noise: refined(noise, grid))(found.noise)
+    return found._replace(noise=fine, num_iterations=iterations)
+
+
+@eqx.filter_jit
+def _lanes(settings: Settings, problems: ImageProblem, start, batch_size: int) -> Found:
+    arrays, rest = eqx.partition(problems, eqx.is_array)
+
+    def one(lane):
+        problem, before = eqx.combine(lane[0], rest), lane[1]
+        noise = problem.at_rest() if before is None else refined(before, problem.level.grid)
+        state = settings.minimiser.init(problem, noise, settings.max_iterations)
+        tolerance = jnp.asarray(settings.tolerance, state.value.dtype)
+        state = descend(settings.minimiser, problem, state, tolerance, settings.max_iterations)
+        done = settled(state, tolerance)
+        return Found(state.position, state.value, state.history, done, state.iteration)
+
+    return jax.lax.map(one, (arrays, start), batch_size=batch_size)
 
 
 def _at(metric: AbstractGridMetric, spacing: Float[Array, " d"]) -> AbstractGridMetric:
@@ -117,7 +170,7 @@ def descend(minimiser: LBFGS, problem: Minimisable, state: State, tolerance, unt
 
 
 @eqx.filter_jit
-def _refined(noise, grid: tuple[int, ...]):
+def refined(noise, grid: tuple[int, ...]):
     """White coordinates on a finer grid, which drive about the same velocities."""
     d = len(grid)
     lead, coarse = noise.shape[:-d], noise.shape[-d:]

@@ -1,0 +1,121 @@
+"""Many matches of images in one compiled program."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from geojax._core import checks
+from geojax._core.errors import InputError
+from geojax._core.results import throw_if_failed
+from geojax.matching.images.levels import padded_frame
+from geojax.matching.images.match import as_world, pose
+from geojax.matching.images.result import ImageMatch
+from geojax.matching.images.search import Found, problem_at, resolutions_of_many
+
+
+def match_many_images(
+    sources: Sequence[Any],
+    targets: Sequence[Any],
+    *,
+    metric=None,
+    fidelity=None,
+    weight=None,
+    model=None,
+    affine=None,
+    factors: tuple[int, ...] | None = None,
+    tolerance: float = 1e-2,
+    max_iterations: int = 100,
+    minimiser=None,
+    batch_size: int | None = None,
+    throw: bool = True,
+) -> list[ImageMatch]:
+    """Match many pairs of images in one compiled program for each resolution.
+
+    Images are filled up to the largest, so keep those of very different sizes apart.
+
+    Args:
+        sources, targets: as many of each.
+        batch_size: pairs that are computed side by side. Small images leave a device idle; in a
+            batch all wait for the slowest. By default 1 on a CPU for volumes, else 64.
+        affine: as for `match_images`, but None by default: affine maps are found one by one.
+        metric, fidelity, model: as for `match_images`; the defaults are those of the first pair.
+        weight, factors, tolerance, max_iterations, minimiser, throw: as for `match_images`.
+
+    Returns:
+        One `ImageMatch` for each pair, in their order.
+
+    Raises:
+        InputError: naming the pair.
+        NumericalError: naming the first pair that failed (only if `throw`).
+
+    Gradient: none.
+
+    Example:
+        >>> import numpy as np
+        >>> from geojax.shapes import Image
+        >>> x = np.linspace(-3.0, 3.0, 20, dtype=np.float32)
+        >>> discs = [Image(np.exp(-w * x[:, None]**2 - x[None]**2)) for w in (1.0, 0.8, 0.6)]
+        >>> found = match_many_images(discs[:2], discs[1:])
+        >>> [match.folds for match in found]
+        [0, 0]
+    """
+    if len(sources) != len(targets) or not len(sources):
+        raise InputError(
+            f"Arguments sources and targets must hold as many images, at least one, but hold "
+            f"{len(sources)} and {len(targets)}."
+        )
+    grids = _largest(sources, "sources"), _largest(targets, "targets")
+    if batch_size is None:
+        batch_size = 1 if jax.default_backend() == "cpu" and len(grids[1]) == 3 else 64
+    checks.count(batch_size, "batch_size")
+    price: dict[str, Any] = dict(metric=metric, fidelity=fidelity, weight=weight, model=model)
+    search = dict(factors=factors, tolerance=tolerance, max_iterations=max_iterations)
+    posed, settings = [], None
+    for place, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        try:
+            pair, cost, settings = pose(
+                source, target, None, None, price, search, minimiser, grids=grids
+            )
+            world = as_world(affine, pair, settings.factors)
+        except InputError as error:
+            raise InputError(f"Pair {place}: {error}") from error
+        # one program needs one metric and one fidelity; numbers may differ
+        price |= {"metric": cost.metric, "fidelity": cost.fidelity}
+        posed.append((pair, world, cost))
+    assert settings is not None, "there is at least one pair"
+    stacks = [_stacked([problem_at(factor, *one) for one in posed]) for factor in settings.factors]
+    found = resolutions_of_many(stacks, grids[1], settings, min(batch_size, len(posed)))
+    matches = []
+    for place, (pair, world, cost) in enumerate(posed):
+        lane = Found(*(jnp.asarray(np.asarray(x)[place]) for x in found))
+        problem = problem_at(1, pair, world, cost)
+        images = sources[place], targets[place]
+        match = ImageMatch.of(*images, problem, lane, world, pair.target.frame)
+        if throw:
+            match = throw_if_failed(match, match.result, what=f"match_many_images, pair {place}")
+        matches.append(match)
+    return matches
+
+
+def _largest(images: Sequence[Any], name: str) -> tuple[int, ...]:
+    """The largest padded size along each axis."""
+    sizes = []
+    for place, image in enumerate(images):
+        if not hasattr(image, "grid"):
+            raise InputError(
+                f"Argument {name}[{place}] must be an `Image`, but is {type(image).__name__}."
+            )
+        sizes.append(padded_frame(image)[0].grid)
+    if len({len(size) for size in sizes}) > 1:
+        raise InputError(f"Argument {name} must hold images of one dimension, but mixes two.")
+    return tuple(max(column) for column in zip(*sizes, strict=True))
+
+
+def _stacked(problems: list[Any]) -> Any:
+    """Problems of one structure side by side."""
+    arrays, rest = zip(*(eqx.partition(p, eqx.is_array) for p in problems), strict=True)
+    return eqx.combine(jax.tree.map(lambda *x: jnp.stack(x), *arrays), rest[0])
