@@ -1,4 +1,7 @@
-"""`geojax apply`: move other points by a deformation that was saved."""
+"""`geojax apply`: move other points by a deformation that was saved.
+
+Deformations of images go to `geojax.cli.apply_image`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from geojax._core.errors import InputError, NumericalError
-from geojax.cli import points as point_files
+from geojax.cli import kinds, points as point_files
 from geojax.cli.options import Apply
 from geojax.cli.run import Run
 from geojax.io import PointFile, encode_points, files, read_points
@@ -14,23 +17,51 @@ from geojax.io import PointFile, encode_points, files, read_points
 
 def run(options: Apply, run: Run) -> dict[str, Any]:
     """Read both, move, and write the moved file in the format it came in."""
+    if kinds.is_image(options.points):
+        from geojax.cli import apply_image
+
+        return apply_image.run(options, run)
+    refuse_image_options(options)
     file = read_points(options.points)
     files.verify(options.run)
+    if kinds.holds_image_match(options.run):
+        from geojax.cli import apply_image
+
+        return apply_image.run_points(options, run, in_dimension(file, options.run))
     file = in_dimension(file, options.run)
     from geojax.matching import load_match
 
     (points,) = point_files.to_precision([file], options.x64)
     run.add_input(file.path)
     run.add_input(Path(options.run) / files.MANIFEST)
-    default = Path(options.run) / (f"{file.path.stem}-{'back' if options.inverse else 'moved'}")
     found = load_match(options.run)
-    run.claim(options.out if options.out is not None else default)
+    run.claim(folder_of(options, file.path.stem))
     run.progress(f"moving {len(points)} points")
     moved = moved_points(found, file, points, inverse=options.inverse)
     path = run.write(file.path.name, encode_points(file.path.name, moved, like=file))
     run.clear_progress()
     print(path)
     return displacements(points, moved) | {"file": str(path)}
+
+
+def folder_of(options: Apply, stem: str) -> str | Path:
+    """Where the moved file goes: what was said, or else into the folder of the match."""
+    if options.out is not None:
+        return options.out
+    return Path(options.run) / f"{stem}-{'back' if options.inverse else 'moved'}"
+
+
+def refuse_image_options(options: Apply) -> None:
+    """Raise where options of images are given for points.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if options.order is not None or options.labels:
+        given = f"--order {options.order}" if options.order is not None else "--labels"
+        raise InputError(
+            f"{given} is for images, but {options.points} is taken for points; leave it away"
+        )
 
 
 def displacements(points: np.ndarray, moved: np.ndarray) -> dict[str, Any]:
@@ -86,6 +117,8 @@ def deformation_dimension(folder: str) -> int:
     """
     arrays = files.read_manifest(folder).get("arrays", {})
     try:
+        if "source_values" in arrays:  # of images
+            return len(arrays["source_values"]["shape"])
         return int(arrays["source"]["shape"][1])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: holds no deformation; give the --out of a match") from error

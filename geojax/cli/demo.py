@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from geojax._core.errors import InputError, NumericalError
-from geojax.cli import match as matching, train as training
+from geojax.cli import kinds, match as matching, train as training
 from geojax.cli.naming import named_options
 from geojax.cli.options import Demo, Match, Train
 from geojax.cli.run import Run, clean, versions
@@ -52,7 +52,7 @@ def run(options: Demo, run: Run) -> dict[str, Any]:
 
 def match_options(options: Demo) -> Match:
     """The options of the match, as they could be given to `geojax match`."""
-    return Match(
+    match = Match(
         source="left",
         target="right",
         out=options.out,
@@ -63,6 +63,7 @@ def match_options(options: Demo) -> Match:
         tolerance=1e-3,
         x64=options.x64,
     )
+    return kinds.point_options(match)
 
 
 def match_outlines(

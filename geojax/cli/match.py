@@ -1,6 +1,9 @@
-"""`geojax match`: the cheapest deformation from the points or mesh of one file to another's."""
+"""`geojax match`: the cheapest deformation from the points or mesh of one file to another's.
 
-from collections.abc import Callable
+Images go to `geojax.cli.match_image`.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geojax._core.errors import InputError, NumericalError
-from geojax.cli import points as point_files
+from geojax.cli import kinds, points as point_files
 from geojax.cli.naming import named_options
 from geojax.cli.options import Atlas, Match, Regress
 from geojax.cli.run import Run
@@ -18,6 +21,11 @@ from geojax.io import PointFile, as_mesh, encode_points
 
 def run(options: Match, run: Run) -> dict[str, Any]:
     """Read, check, match, and write the deformation, the moved source and the report."""
+    if kinds.are_images(options.source, options.target):
+        from geojax.cli import match_image
+
+        return match_image.run(options, run)
+    options = kinds.point_options(options, run)
     source, target = point_files.read_pair(options.source, options.target)
     point_files.refuse_taken_name(source)
     fidelity = point_files.default_fidelity(source, target, options.fidelity)
@@ -98,6 +106,8 @@ def solve(
     from geojax.matching import match
 
     chosen = geometry(getattr(start, "vertices", start), fidelity, options)
+    names = ("weight", "tolerance", "max_iterations", "num_steps")
+    numbers: dict[str, Any] = {name: getattr(options, name) for name in names}
     claim()
     run.progress("compiling")
 
@@ -105,10 +115,7 @@ def solve(
         start,
         goal,
         **chosen,
-        weight=options.weight,
-        tolerance=options.tolerance,
-        max_iterations=options.max_iterations,
-        num_steps=options.num_steps,
+        **numbers,
         progress=run.iteration,
         throw=False,
     )
@@ -124,7 +131,9 @@ def geometry(points: Any, fidelity: str, options: Match | Atlas | Regress) -> di
 
     points = jnp.asarray(points)
     scales = options.scale or (float(f"{diagonal(points) / 5:.2g}"),)
-    kernel = by_name(options.kernel, scales[0] if len(scales) == 1 else np.asarray(scales))
+    kernel = by_name(
+        options.kernel or "gaussian", scales[0] if len(scales) == 1 else np.asarray(scales)
+    )
     count = options.control_points
     if count is None:
         if fidelity == "landmarks":
@@ -258,14 +267,19 @@ LABELS = {
 }
 
 
-def show(figures: dict[str, Any], run: Run, unit: str = "") -> None:
+def show(
+    figures: dict[str, Any],
+    run: Run,
+    unit: str = "",
+    labels: Mapping[str, tuple[str, str]] = LABELS,
+) -> None:
     """Print the figures and where the results are."""
     from geojax.cli.run import clean
     from geojax.reports import form
 
     run.clear_progress()
     plain = clean(figures)
-    for key, (label, symbol) in LABELS.items():
+    for key, (label, symbol) in labels.items():
         if key not in plain:
             continue
         tail = f" {symbol.replace('u', unit)}" if symbol and unit else ""
@@ -294,14 +308,18 @@ def view(found: Any, **options: Any) -> Any:
     )
 
 
-def rows(figures: dict[str, Any], unit: str = "") -> list[list[Any]]:
+def rows(
+    figures: dict[str, Any],
+    unit: str = "",
+    labels: Mapping[str, tuple[str, str]] = LABELS,
+) -> list[list[Any]]:
     """The table of figures: name, value, unit."""
     from geojax.cli.run import clean
 
     plain = clean(figures)
     return [
         [label, plain[key], symbol.replace("u", unit or "unit of the points")]
-        for key, (label, symbol) in LABELS.items()
+        for key, (label, symbol) in labels.items()
         if key in plain
     ]
 

@@ -11,6 +11,8 @@ import tyro
 
 Kernel = Literal["gaussian", "cauchy", "laplace", "matern32", "matern52"]
 Fidelity = Literal["landmarks", "mmd", "sinkhorn", "varifold", "currents"]
+ImageFidelity = Literal["lncc", "ssd", "nmi"]
+Order = Literal["nearest", "linear", "cubic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +48,12 @@ class Demo(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Match(Common):
-    """Find the cheapest deformation that carries the points or mesh of SOURCE to those of TARGET.
+    """Find the cheapest deformation that carries SOURCE to TARGET: points, meshes or images.
 
     Points: npy, npz (FILE.npz:ARRAY picks one), csv. Meshes: vtk, vtp, ply, obj, off, stl, gii,
-    surfaces of FreeSurfer. The folder --out then holds the deformation, the moved source in the
-    format it came in, report.html and result.json; of a mesh also momentum and Jacobian, in a .vtp
-    for ParaView.
+    surfaces of FreeSurfer. Images: nii, nii.gz, png, jpg, tif. The folder --out then holds the
+    deformation, the moved source in the format it came in, report.html and result.json; of a mesh
+    also momentum and Jacobian, in a .vtp for ParaView; of images also displacement and Jacobian.
     """
 
     source: tyro.conf.Positional[str]
@@ -60,32 +62,44 @@ class Match(Common):
     """File to reach."""
     out: str
     """Folder for the results."""
-    fidelity: Fidelity | None = None
+    fidelity: Fidelity | ImageFidelity | None = None
     """How closeness is measured: varifold or currents (surfaces or curves; varifold is the default
     where both files hold one or the other), landmarks (point i goes to point i; the default where
-    both have the same number of points), mmd or sinkhorn (unlabelled points)."""
-    kernel: Kernel = "gaussian"
-    """Kernel of the velocities: how far a point takes its neighbours along."""
+    both have the same number of points), mmd or sinkhorn (unlabelled points); of images lncc (local
+    correlation, the default), ssd (differences) or nmi (mutual information)."""
+    kernel: Kernel | None = None
+    """Kernel of the velocities: how far a point takes its neighbours along. Gaussian if not given,
+    and for images always."""
     scale: tuple[float, ...] = ()
-    """Length scale of the kernel, in the unit of the points; several are summed. Chosen from the
-    data if not given."""
+    """Length scale of the kernel, in the unit of the points or of the world of the images; several
+    are summed. Chosen from the data if not given; for images three voxels."""
     fidelity_scale: float | None = None
-    """Length over which mmd, varifold and currents (the scale of their kernel) or sinkhorn (its
-    blur) tell places apart; from the data if not given."""
+    """Length over which mmd, varifold and currents (the scale of their kernel), sinkhorn (its blur)
+    or lncc (its window) tell places apart; from the data if not given."""
     weight: float | None = None
     """Price of the distance to the target against the energy: larger comes closer. 1000 for
     landmarks if not given."""
-    num_steps: int = 5
-    """Time steps of the path."""
-    max_iterations: int = 200
-    """Iterations of the optimiser."""
-    tolerance: float = 1e-3
-    """Gradient at which the optimiser stops, relative to that at rest."""
+    num_steps: int | None = None
+    """Time steps of the path: 5 if not given; 8 for images with --model time-dependent."""
+    max_iterations: int | None = None
+    """Iterations of the optimiser: 200 if not given; for images 100 at each resolution."""
+    tolerance: float | None = None
+    """Where the optimiser stops: the gradient, relative to that at rest, 1e-3 if not given; for
+    images what five iterations bring, as part of all that was gained, 1e-2 if not given."""
     control_points: int | None = None
     """Move the points by so many control points. If not given: by all points, or where these are
     far closer than the scale, by as many as it takes."""
     merge_duplicates: float | None = None
     """Merge points of the source that are closer than this."""
+    model: Literal["stationary", "time-dependent"] | None = None
+    """Images: one velocity for all times (the default), or one for each time step."""
+    affine: Literal["affine", "similarity", "rigid", "translation", "none"] | None = None
+    """Images: kind of the map that is found first. Affine if not given; none where the worlds
+    agree."""
+    source_mask: str | None = None
+    """Images: file on the grid of SOURCE that is positive where the source counts."""
+    target_mask: str | None = None
+    """Images: file on the grid of TARGET that is positive where the target counts."""
     config: str | None = None
     """TOML file with these options; what the command line gives goes first."""
 
@@ -168,19 +182,44 @@ class Regress(Population):
 
 @dataclass(frozen=True, kw_only=True)
 class Apply(Common):
-    """Move the points of a file by a deformation that `geojax match` has saved.
+    """Move points, a mesh or an image by a deformation that `geojax match` has saved.
 
-    The moved file keeps its name, its format and all but the coordinates.
+    The moved file keeps its name, its format and all but the coordinates; an image comes to lie on
+    the grid of the target. Images need a match of images, which moves points and meshes as well.
     """
 
     run: tyro.conf.Positional[str]
     """Folder of the match."""
     points: tyro.conf.Positional[str]
-    """Point file to move."""
+    """File to move."""
     inverse: bool = False
     """Move back: from the target to the source."""
+    order: Order | None = None
+    """Images: interpolation. Linear if not given; nearest for what looks like labels."""
+    labels: bool = False
+    """Images: the file holds labels, which are moved without mixing them."""
     out: str | None = None
     """Folder for the results; a folder inside that of the match if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality(Common):
+    """Say how well two label images agree: the Dice overlap and 95 % Hausdorff distance of each.
+
+    With --run, LABELS lie in the world of the source of that match of images. They are compared as
+    they are, after its affine map, and after all of its deformation.
+    """
+
+    labels: tyro.conf.Positional[str]
+    """Label image."""
+    target: tyro.conf.Positional[str]
+    """Label image that it is compared with; label 0 is background."""
+    run: str | None = None
+    """Folder of a match of images, by which LABELS are moved; says also how regular it is."""
+    landmarks: tuple[str, str] | None = None
+    """Point files of landmarks in the source and, in the same order, in the target of --run."""
+    out: str | None = None
+    """Folder for result.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,12 +295,13 @@ class Doctor(Common):
     """Folder for result.json."""
 
 
-Options = Demo | Match | Apply | Atlas | Regress | Transport | Train | Doctor
+Options = Demo | Match | Apply | Quality | Atlas | Regress | Transport | Train | Doctor
 
 COMMANDS: dict[str, type[Options]] = {
     "demo": Demo,
     "match": Match,
     "apply": Apply,
+    "quality": Quality,
     "atlas": Atlas,
     "regress": Regress,
     "transport": Transport,
@@ -306,5 +346,5 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 __all__ = [
     "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Common", "Demo", "Doctor", "Match", "Options",
-    "Population", "Regress", "Train", "Transport", "command_type",
+    "Population", "Quality", "Regress", "Train", "Transport", "command_type",
 ]  # fmt: skip

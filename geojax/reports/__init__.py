@@ -1,5 +1,9 @@
 """Reports: one self-contained HTML page with pictures, captions and numbers."""
 
+from geojax.reports.images import (
+    ImageMatchView as ImageMatchView,
+    image_match_section as image_match_section,
+)
 from geojax.reports.matching import (
     MatchView as MatchView,
     match_section as match_section,

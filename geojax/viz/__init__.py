@@ -9,6 +9,17 @@ from geojax.viz.curves import (
     plot_convergence as plot_convergence,
     plot_history as plot_history,
 )
+from geojax.viz.images import (
+    determinant_bar as determinant_bar,
+    log_limit as log_limit,
+    middle_slices as middle_slices,
+    plot_checkerboard as plot_checkerboard,
+    plot_determinant_histogram as plot_determinant_histogram,
+    plot_determinants as plot_determinants,
+    plot_image as plot_image,
+    plot_moved_grid as plot_moved_grid,
+    window as window,
+)
 from geojax.viz.interactive import to_pyvista as to_pyvista
 from geojax.viz.shapes import (
     as_plane as as_plane,

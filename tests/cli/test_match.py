@@ -9,6 +9,7 @@ import pytest
 from geojax import io
 from geojax._core.errors import InputError
 from geojax.cli import points as point_files
+from geojax.cli.kinds import point_options
 from geojax.cli.options import Match
 
 CIRCLE = np.stack([np.cos(np.arange(12) * 0.5), np.sin(np.arange(12) * 0.5)], axis=1)
@@ -244,7 +245,7 @@ def test_defaults_are_those_of_the_library():
     from geojax.matching import match
 
     defaults = {name: p.default for name, p in inspect.signature(match).parameters.items()}
-    options = Match(source="", target="", out="")
+    options = point_options(Match(source="", target="", out=""))
     for name in ("num_steps", "max_iterations", "tolerance", "weight", "control_points"):
         assert getattr(options, name) == defaults[name], name
 

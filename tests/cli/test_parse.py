@@ -43,7 +43,10 @@ def test_options_are_typed():
         (["doctor", "--config", "x.toml"], r"unknown option --config of geojax doctor"),
         (["--x64", "match"], r"--x64: options come after the command"),
         ([*MATCH, "--scale", "1", "x"], r"--scale: 'x' is not a number"),
-        ([], r"Expected one of \{demo, match, apply, atlas, regress, transport, train, doctor"),
+        (
+            [],
+            r"Expected one of \{demo, match, apply, quality, atlas, regress, transport, train, doctor",
+        ),
     ],
 )
 def test_mistakes_are_named_in_one_line(arguments, message):

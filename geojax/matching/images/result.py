@@ -114,10 +114,19 @@ class ImageMatch(eqx.Module):
         Raises:
             InputError: points of another dimension, or not finite.
         """
-        points = np.asarray(checks.as_points(points, "points"), float)
+        array = np.asarray(points)
+        # coordinates of the world keep their digits, which JAX without 64 bits would cut
+        wide = array.dtype == np.float64
+        array = array if wide else np.asarray(checks.as_points(array, "points"), float)
         d = self.source.dimension
-        if points.shape[1] != d:
-            raise InputError(f"Argument points must have {d} coordinates, but has {points.shape}.")
+        if array.ndim != 2 or array.shape[1] != d:
+            raise InputError(
+                f"Argument points must have {d} coordinates, but has shape {list(array.shape)}."
+            )
+        checks.finite(array, "points")
+        return self._carried(array, inverse)
+
+    def _carried(self, points: np.ndarray, inverse: bool) -> np.ndarray:
         if inverse:
             return _by_affine(self.affine, points + self._shift(self.pull, points))
         points = _by_affine(np.linalg.inv(self.affine), points)
@@ -148,7 +157,7 @@ class ImageMatch(eqx.Module):
         like = self.source if inverse else self.target
         grid = np.stack(np.meshgrid(*map(np.arange, like.grid), indexing="ij"), -1)
         places = like.to_world(grid.reshape(-1, grid.shape[-1]))
-        places = self.apply(places, inverse=not inverse)
+        places = self._carried(places, not inverse)
         indices = image.to_indices(np.asarray(places)).T
         kept = np.asarray(image.values)
         values = kept if kept.dtype.kind == "f" else kept.astype(self.pull.dtype)
@@ -196,7 +205,7 @@ class ImageMatch(eqx.Module):
         """
         grid = np.stack(np.meshgrid(*map(np.arange, self.target.grid), indexing="ij"), -1)
         places = self.target.to_world(grid.reshape(-1, grid.shape[-1]))
-        shift = np.asarray(self.apply(places, inverse=True)) - places
+        shift = self._carried(places, True) - places
         return shift.T.reshape(-1, *self.target.grid)
 
 
