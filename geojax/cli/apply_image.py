@@ -128,7 +128,7 @@ def moved_labels(
     known = np.unique(file.values)
     known = known if 0 in known else np.unique(np.append(known, known.dtype.type(0)))
     codes = np.searchsorted(known, file.values).astype(np.int32)
-    background = int(np.searchsorted(known, 0))
+    background = float(np.searchsorted(known, 0))
     image = as_image(ImageFile(file.path, codes, file.affine))
     moved = found.warp(image, inverse=inverse, order=0, fill=background)
     return known[np.asarray(moved.values)], moved.affine

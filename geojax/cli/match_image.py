@@ -51,14 +51,16 @@ def run(options: Match, run: Run) -> dict[str, Any]:
         started = time.perf_counter()
         found = solve(images, chosen, run)
         seconds = time.perf_counter() - started
-    figures = describe(found) | {"seconds": round(seconds, 3)}
+    figures = describe(found)
+    timed = figures | {"seconds": round(seconds, 3)}
     if not matching.is_done(found):
         # A result that was not reached is withheld; its numbers say how far it came.
-        run.figures = figures
+        run.figures = timed
         raise NumericalError(failure(found, figures, options), found.result)
+    # the same match writes the same page, so without its time
     write(found, figures, run, source, target)
-    matching.show(figures, run, image_files.unit(target), LABELS)
-    return figures
+    matching.show(timed, run, image_files.unit(target), LABELS)
+    return timed
 
 
 def arguments(options: Match, target: Any) -> dict[str, Any]:
@@ -124,9 +126,9 @@ def describe(found: Any) -> dict[str, Any]:
 def beyond_affine(found: Any) -> np.ndarray:
     """Displacement of the pull without the affine map, `[d, *grid]` along the target's own axes."""
     target = found.target
-    grid = np.stack(np.meshgrid(*map(np.arange, target.grid), indexing="ij"), -1)
-    d = grid.shape[-1]
-    places = target.to_world(grid.reshape(-1, d))
+    d = target.dimension
+    indices = np.stack(np.meshgrid(*map(np.arange, target.grid), indexing="ij"), -1)
+    places = target.to_world(indices.reshape(-1, d).astype(float))
     moved = places + np.asarray(found.displacement(), float).reshape(d, -1).T
     back = np.linalg.inv(found.affine)
     shift = moved @ back[:-1, :-1].T + back[:-1, -1] - places

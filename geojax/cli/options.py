@@ -11,7 +11,7 @@ import tyro
 
 Kernel = Literal["gaussian", "cauchy", "laplace", "matern32", "matern52"]
 Fidelity = Literal["landmarks", "mmd", "sinkhorn", "varifold", "currents"]
-ImageFidelity = Literal["lncc", "ssd", "nmi"]
+AnyFidelity = Literal[Fidelity, "lncc", "ssd", "nmi"]
 Order = Literal["nearest", "linear", "cubic"]
 
 
@@ -62,7 +62,7 @@ class Match(Common):
     """File to reach."""
     out: str
     """Folder for the results."""
-    fidelity: Fidelity | ImageFidelity | None = None
+    fidelity: AnyFidelity | None = None
     """How closeness is measured: varifold or currents (surfaces or curves; varifold is the default
     where both files hold one or the other), landmarks (point i goes to point i; the default where
     both have the same number of points), mmd or sinkhorn (unlabelled points); of images lncc (local

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from geojax._core.errors import InputError, NumericalError
-from geojax.cli import points as point_files
+from geojax.cli import kinds, points as point_files
 from geojax.cli.apply import deformation_dimension, displacements, in_dimension, moved_points
 from geojax.cli.naming import named_options
 from geojax.cli.options import Transport
@@ -19,6 +19,11 @@ def run(options: Transport, run: Run) -> dict[str, Any]:
     """Read both deformations, carry one along the other, and move the other subject by it."""
     for folder in (options.run, options.to):
         files.verify(folder)
+        if kinds.holds_image_match(folder):
+            raise InputError(
+                f"{folder}: holds a match of images, which is not transported; match meshes or "
+                "points, and give the --out of that"
+            )
         deformation_dimension(folder)
         run.add_input(Path(folder) / files.MANIFEST)
     file = in_dimension(_other_subject(options), options.to)

@@ -45,7 +45,7 @@ def test_options_are_typed():
         ([*MATCH, "--scale", "1", "x"], r"--scale: 'x' is not a number"),
         (
             [],
-            r"Expected one of \{demo, match, apply, quality, atlas, regress, transport, train, doctor",
+            r"Expected one of \{demo, match, apply, quality, atlas, regress, transport, train,",
         ),
     ],
 )

@@ -155,9 +155,7 @@ class ImageMatch(eqx.Module):
             The image, of the dtype that it had.
         """
         like = self.source if inverse else self.target
-        grid = np.stack(np.meshgrid(*map(np.arange, like.grid), indexing="ij"), -1)
-        places = like.to_world(grid.reshape(-1, grid.shape[-1]))
-        places = self._carried(places, not inverse)
+        places = self._carried(_places(like), not inverse)
         indices = image.to_indices(np.asarray(places)).T
         kept = np.asarray(image.values)
         values = kept if kept.dtype.kind == "f" else kept.astype(self.pull.dtype)
@@ -203,8 +201,7 @@ class ImageMatch(eqx.Module):
 
         With the affine map; the form that other tools read, see `io.write_displacement`.
         """
-        grid = np.stack(np.meshgrid(*map(np.arange, self.target.grid), indexing="ij"), -1)
-        places = self.target.to_world(grid.reshape(-1, grid.shape[-1]))
+        places = _places(self.target)
         shift = self._carried(places, True) - places
         return shift.T.reshape(-1, *self.target.grid)
 
@@ -280,6 +277,12 @@ def _inside(frame: Frame, image: Image) -> tuple[slice, ...]:
     """Where an image lies in its padded grid."""
     _, pads = padded_frame(image)
     return tuple(slice(a, a + n) for (a, _), n in zip(pads, image.grid, strict=True))
+
+
+def _places(image: Image) -> np.ndarray:
+    """Where the points of a grid lie in the world, `[n, d]`."""
+    indices = np.stack(np.meshgrid(*map(np.arange, image.grid), indexing="ij"), -1)
+    return image.to_world(indices.reshape(-1, image.dimension).astype(float))
 
 
 def _by_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
