@@ -72,7 +72,8 @@ class Match(Common):
     and for images always."""
     scale: tuple[float, ...] = ()
     """Length scale of the kernel, in the unit of the points or of the world of the images; several
-    are summed. Chosen from the data if not given; for images three voxels."""
+    are summed. Chosen from the data if not given; for images from two voxels to a fifth of the
+    size."""
     fidelity_scale: float | None = None
     """Length over which mmd, varifold and currents (the scale of their kernel), sinkhorn (its blur)
     or lncc (its window) tell places apart; from the data if not given."""

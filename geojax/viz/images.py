@@ -235,7 +235,7 @@ def determinant_bar(axes: "Sequence[Axes]", limit: float, *, label: str = "") ->
         axes[0].images[0], ax=list(axes), orientation="horizontal", shrink=0.6, aspect=36, pad=0.02
     )
     bar.outline.set_visible(False)
-    ticks = np.linspace(-limit, limit, 5)
+    ticks = _ticks(limit)
     bar.set_ticks(list(ticks), labels=[_times(tick) for tick in ticks])
     bar.ax.tick_params(colors=style.INK, labelsize=8, width=0.6, length=3)
     bar.set_label(label, color=style.INK, fontsize=8)
@@ -267,7 +267,7 @@ def plot_determinant_histogram(
     shares = 100 * counts / values.size
     ax.bar(edges[:-1], shares, np.diff(edges), align="edge", color=style.SOURCE, alpha=0.85)
     ax.axvline(0.0, color=style.INK, linewidth=0.8)
-    ticks = np.linspace(-limit, limit, 5)
+    ticks = _ticks(limit)
     ax.set_xticks(list(ticks), labels=[_times(tick) for tick in ticks])
     ax.set_xlabel("Jacobian determinant")
     ax.set_ylabel("% of the points")
@@ -281,6 +281,13 @@ def log_limit(determinants: Any) -> float:
     if not good.size:
         return 0.25
     return float(max(0.25, np.ceil(4 * np.quantile(np.abs(np.log2(good)), 0.995)) / 4))
+
+
+def _ticks(limit: float) -> np.ndarray:
+    """Round powers of two up to a limit, at most seven."""
+    step = next(s for s in (0.125, 0.25, 0.5, 1.0, 2.0, 5.0, limit) if limit < 4 * s)
+    count = int(limit / step)
+    return step * np.arange(-count, count + 1)
 
 
 def _times(power: float) -> str:
