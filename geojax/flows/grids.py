@@ -74,7 +74,7 @@ def exponential(
             more slowly.
         boundary: as of the metric.
 
-    Gradient: forward and reverse.
+    Gradient: reverse, first order; with order 3 forward and reverse.
 
     Reference: `[arsigny2006logeuclidean]`.
     """

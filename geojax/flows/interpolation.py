@@ -158,7 +158,8 @@ def _tents(shift) -> list[dict[int, Array]]:
 def _tent_slopes(shift) -> list[dict[int, Array]]:
     slopes = []
     for f in shift:
-        up = (f > 0).astype(f.dtype)
+        # at rest the mean of both sides, so that a search that starts there leans to neither
+        up = 0.5 * (1 + jnp.sign(f))
         slopes.append({-1: up - 1, 0: 1 - 2 * up, 1: up})
     return slopes
 

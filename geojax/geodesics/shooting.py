@@ -296,7 +296,7 @@ def _check_same_grid(metric, action) -> None:
         )
     ours, theirs = metric.spacing, action.spacing
     known = not is_traced((ours, theirs))
-    if ours.shape != theirs.shape or (known and np.any(np.asarray(ours) != np.asarray(theirs))):
+    if ours.shape != theirs.shape or (known and not np.allclose(ours, theirs, rtol=1e-6, atol=0)):
         raise InputError(
             f"Argument metric must have the spacing of the action, {action.spacing}, but has "
             f"{metric.spacing}."

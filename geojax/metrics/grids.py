@@ -1,6 +1,7 @@
 """Metrics of velocity fields on regular grids: diagonal in Fourier or in sine waves."""
 
 import abc
+import math
 from typing import Any
 
 import equinox as eqx
@@ -58,22 +59,25 @@ class AbstractGridMetric(AbstractMetric):
         """Fourier transform of the kernel of one scale, elementwise."""
 
     def sharp(self, momentum: Float[Array, "d *grid"]) -> Float[Array, "d *grid"]:
-        return self._filter(momentum, lambda k: k)
+        return self._filter(momentum, 1.0)
 
     def flat(self, velocity: Float[Array, "d *grid"]) -> Float[Array, "d *grid"]:
-        return self._filter(velocity, lambda k: 1 / k)
+        return self._filter(velocity, -1.0)
 
     def root(self, noise: Float[Array, "d *grid"]) -> Float[Array, "d *grid"]:
         """The velocity of white coordinates: its energy is half their sum of squares."""
-        return self._filter(noise, jnp.sqrt)
+        return self._filter(noise, 0.5)
 
     def unroot(self, velocity: Float[Array, "d *grid"]) -> Float[Array, "d *grid"]:
         """White coordinates of a velocity: the inverse of `root`."""
-        return self._filter(velocity, lambda k: 1 / jnp.sqrt(k))
+        return self._filter(velocity, -0.5)
 
-    def _filter(self, values, change):
+    def _filter(self, values, power: float):
+        """Apply a power of the kernel."""
         self._check(values)
-        multiplier = change(self._multiplier(values.shape[1:]))
+        multiplier = self._multiplier(values.shape[1:])
+        # waves too short for floating point are not moved, and have no derivative
+        multiplier = jnp.maximum(multiplier, jnp.finfo(multiplier.dtype).tiny) ** power
         return filter_waves(values, multiplier, self.boundary)
 
     def _check(self, values) -> None:
@@ -120,6 +124,8 @@ class Sobolev(AbstractGridMetric):
     def __init__(self, spacing, scale, *, order: float | int = 3, boundary: str = "zero"):
         self.spacing, self.scale = as_spacing(spacing), _as_scales(scale)
         self.boundary = as_boundary(boundary)
+        if isinstance(order, bool) or not isinstance(order, int | float):
+            raise InputError(f"Argument order must be a number, but is {order!r}.")
         checks.positive(order, "order")
         if 2 * order <= self.spacing.shape[0]:
             raise InputError(
@@ -130,8 +136,7 @@ class Sobolev(AbstractGridMetric):
 
     def spectrum(self, squared_wavenumber, scale):
         d, order = self.spacing.shape[0], self.order
-        ratio = jnp.exp(jax.lax.lgamma(jnp.asarray(order, scale.dtype)))
-        ratio = ratio / jnp.exp(jax.lax.lgamma(jnp.asarray(order - d / 2, scale.dtype)))
+        ratio = math.exp(math.lgamma(order) - math.lgamma(order - d / 2))
         volume = (4 * np.pi) ** (d / 2) * scale**d * ratio
         return volume * (1 + jnp.square(scale) * squared_wavenumber) ** (-order)
 
@@ -154,24 +159,23 @@ class GaussianGrid(AbstractGridMetric):
         self.boundary = as_boundary(boundary)
 
     def spectrum(self, squared_wavenumber, scale):
-        return _gaussian_spectrum(squared_wavenumber, scale, self.spacing.shape[0])
+        variance = jnp.square(scale)
+        height = (2 * np.pi * variance) ** (self.spacing.shape[0] / 2)
+        return height * jnp.exp(-0.5 * variance * squared_wavenumber)
 
-    def _filter(self, values, change):
+    def _filter(self, values, power: float):
         if self.scale.shape[0] > 1:
-            return super()._filter(values, change)
+            return super()._filter(values, power)
         self._check(values)
         # a Gaussian is a product over the axes: one matrix for each, instead of transforms
         for axis, grid in enumerate(values.shape[1:]):
             spacing = self.spacing[axis : axis + 1]
             (squares,) = squared_wavenumbers((grid,), spacing, self.boundary)
-            kernel = _gaussian_spectrum(squares, self.scale[0], 1) / spacing[0]
+            # the power of an exponential, which does not vanish before its root does
+            height = (2 * np.pi * jnp.square(self.scale[0])) ** 0.5 / spacing[0]
+            variance = jnp.square(self.scale[0])
+            kernel = height**power * jnp.exp(-0.5 * power * variance * squares)
             identity = jnp.eye(grid, dtype=kernel.dtype)
-            matrix = filter_waves(identity, change(kernel), self.boundary)
+            matrix = filter_waves(identity, kernel, self.boundary)
             values = along(matrix.astype(values.dtype), values, axis + 1)
         return values
-
-
-def _gaussian_spectrum(squared_wavenumber, scale, d: int):
-    variance = jnp.square(scale)
-    height = (2 * np.pi * variance) ** (d / 2)
-    return height * jnp.exp(-0.5 * variance * squared_wavenumber)

@@ -34,6 +34,8 @@ class Image(eqx.Module):
     affine: Float[np.ndarray, "k k"]
 
     def __init__(self, values, affine=None):
+        if not hasattr(values, "ndim") and not checks.is_regular(values):
+            raise InputError("Argument values must be an array, but its rows differ in length.")
         array = values if hasattr(values, "ndim") else np.asarray(values)
         if array.ndim not in (2, 3):
             raise InputError(
@@ -52,6 +54,13 @@ class Image(eqx.Module):
         if not checks.is_tracer(array):
             checks.finite(array, "values")
         self.values = jnp.asarray(array)
+        # integers of 64 bits become 32, without a word
+        whole = array.dtype.kind in "iu" and not checks.is_tracer(array)
+        if whole and np.any(np.asarray(self.values) != np.asarray(array)):
+            raise InputError(
+                f"Argument values holds integers up to {np.max(array)}, beyond the 32 bits that "
+                "JAX keeps; number the labels anew, or set jax_enable_x64."
+            )
         self.affine = _as_affine(affine, array.ndim)
 
     @property

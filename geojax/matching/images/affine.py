@@ -1,12 +1,13 @@
 """Rigid and affine maps between images: where a match of images starts."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from geojax._core.linalg import expm
-from geojax.matching.images.levels import Level, Padded, level_of, pooled
+from geojax.matching.images.levels import Level, Padded, distance_of, level_of, pooled
 from geojax.matching.images.problem import White, unit
 from geojax.matching.images.search import descend
 from geojax.matching.solvers import LBFGS
@@ -15,13 +16,15 @@ from geojax.shapes import AbstractImageFidelity
 KINDS = ("translation", "rigid", "similarity", "affine")
 # Iterations at each resolution, and the change of gradient at which one is good enough.
 _ITERATIONS, _TOLERANCE = 40, 1e-3
+# A start must show this part of what the best shows.
+_FAIR = 0.7
 
 
 class AffineProblem(eqx.Module):
     """Minimise the fidelity over maps `x -> c + exp(A) (x - c) + t` of the target's grid.
 
-    The unknowns are t and the parts of A that the kind allows, all as lengths: those of A by how
-    far they move the border of the grid.
+    The unknowns are t and the parts of A that the kind allows, all as lengths in units of the
+    spacing: those of A by how far they move the border of the grid.
     """
 
     fidelity: AbstractImageFidelity
@@ -44,7 +47,9 @@ class AffineProblem(eqx.Module):
         spacing = self.level.spacing
         size = spacing * jnp.asarray(self.level.grid, spacing.dtype)
         centre, radius = 0.5 * (size - spacing), 0.5 * jnp.max(size)
-        shift, rest = unknowns[:d], unknowns[d:] / radius
+        # without a unit: the first step of a search has the size of a gradient
+        step = jnp.exp(jnp.mean(jnp.log(spacing)))
+        shift, rest = step * unknowns[:d], step / radius * unknowns[d:]
         generator = jnp.zeros((d, d), unknowns.dtype)
         if self.kind == "affine":
             generator = rest.reshape(d, d)
@@ -62,8 +67,10 @@ class AffineProblem(eqx.Module):
         level, spacing = self.level, self.level.spacing
         # from indices to indices
         matrix, offset = matrix * spacing[None] / spacing[:, None], offset / spacing
-        image, weights = level.moved_by(level.matrix @ matrix, level.matrix @ offset + level.offset)
-        return self.fidelity(image, level.target, weights, spacing)
+        inner = jnp.matmul(level.matrix, matrix, precision=jax.lax.Precision.HIGHEST)
+        start = jnp.matmul(level.matrix, offset, precision=jax.lax.Precision.HIGHEST)
+        moved = level.moved_by(inner, start + level.offset)
+        return distance_of(self.fidelity, level, moved)
 
     def constant(self) -> Float[Array, ""]:
         return jnp.zeros((), self.level.target.dtype)
@@ -89,8 +96,12 @@ def fit_affine(
     """
     coarse = [pooled(image, factors[0]) for image in (source, target)]
     starts = _starts(source, target)
-    values = [float(_value(fidelity, level_of(coarse[0], coarse[1], world))) for world in starts]
-    world = starts[int(np.nanargmin(np.where(np.isfinite(values), values, np.inf)))]
+    levels = [level_of(coarse[0], coarse[1], world) for world in starts]
+    values = np.asarray([_value(fidelity, level) for level in levels], float)
+    overlaps = np.asarray([level.overlap for level in levels], float)
+    # where little is in sight little can disagree
+    fair = np.isfinite(values) & (overlaps >= _FAIR * np.max(overlaps))
+    world = starts[int(np.argmin(np.where(fair, values, np.inf)))]
     for factor in factors:
         pair = [pooled(image, factor) for image in (source, target)]
         level = level_of(pair[0], pair[1], world)
@@ -101,8 +112,7 @@ def fit_affine(
 
 @eqx.filter_jit
 def _value(fidelity, level: Level):
-    image, weights = level.moved()
-    return fidelity(image, level.target, weights, level.spacing)
+    return distance_of(fidelity, level, level.moved())
 
 
 @eqx.filter_jit

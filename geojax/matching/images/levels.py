@@ -8,17 +8,20 @@ that images of about the same size share their compiled programs.
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from geojax.flows.interpolation import indices_of, sample
-from geojax.shapes import Image
+from geojax.shapes import AbstractImageFidelity, Image
 
 # Sizes of padded grids are multiples of this.
 _MULTIPLE = 8
 # Least points of the margin on each side.
 _MARGIN = 2
+# Part of the first overlap that has to stay in sight.
+_SIGHT = 0.5
 
 
 class Level(eqx.Module):
@@ -32,6 +35,7 @@ class Level(eqx.Module):
         spacing: of the grid, `[d]`.
         matrix: from indices of the grid to those of the source, `[d, d]`, by the affine part.
         offset: the same at index zero, `[d]`.
+        overlap: sum of the weights of the source where it lies on the grid by the affine part.
     """
 
     source: Float[Array, "*s"]
@@ -41,6 +45,7 @@ class Level(eqx.Module):
     spacing: Float[Array, " d"]
     matrix: Float[Array, "d d"]
     offset: Float[Array, " d"]
+    overlap: Float[Array, ""]
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -65,9 +70,32 @@ class Level(eqx.Module):
         column = (d,) + (1,) * d
         if displacement is not None:
             indices = indices + displacement / self.spacing.reshape(column)
-        places = jnp.tensordot(matrix, indices, axes=1) + offset.reshape(column)
+        # coordinates need all digits, which products on a GPU do not keep by themselves
+        places = jnp.tensordot(matrix, indices, axes=1, precision=jax.lax.Precision.HIGHEST)
+        places = places + offset.reshape(column)
         values, weights = sample(jnp.stack([self.source, self.source_weights]), places)
         return values, weights * self.weights
+
+
+def distance_of(
+    fidelity: AbstractImageFidelity,
+    level: Level,
+    moved: tuple[Float[Array, "*grid"], Float[Array, "*grid"]],
+) -> Float[Array, ""]:
+    """Fidelity of the moved source, in a mean that does not reward leaving the target.
+
+    Anatomy may leave a tight crop; but where less is in sight than half of what was at the start,
+    what is missing of that half counts as fully different, as 1.
+
+    Args:
+        fidelity: distance of images.
+        level: the target.
+        moved: values and weights of the source on its grid.
+    """
+    image, weights = moved
+    least = jnp.maximum(_SIGHT * level.overlap, 1e-6)
+    seen = jnp.minimum(jnp.sum(weights) / least, 1.0)
+    return 1 + seen * (fidelity(image, level.target, weights, level.spacing) - 1)
 
 
 class Frame(NamedTuple):
@@ -151,7 +179,7 @@ def level_of(source: Padded, target: Padded, world: np.ndarray) -> Level:
     """Both images and an affine map `[d + 1, d + 1]` from the target's world to the source's."""
     indices = np.linalg.inv(source.frame.affine) @ world @ target.frame.affine
     dtype = target.values.dtype
-    return Level(
+    level = Level(
         source=jnp.asarray(source.values),
         source_weights=jnp.asarray(source.weights),
         target=jnp.asarray(target.values),
@@ -159,4 +187,11 @@ def level_of(source: Padded, target: Padded, world: np.ndarray) -> Level:
         spacing=jnp.asarray(target.frame.spacing, dtype),
         matrix=jnp.asarray(indices[:-1, :-1], dtype),
         offset=jnp.asarray(indices[:-1, -1], dtype),
+        overlap=jnp.zeros((), dtype),
     )
+    return eqx.tree_at(lambda x: x.overlap, level, _overlap(level))
+
+
+@eqx.filter_jit
+def _overlap(level: Level) -> Float[Array, ""]:
+    return jnp.sum(level.moved()[1])

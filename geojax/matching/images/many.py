@@ -12,7 +12,7 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import throw_if_failed
 from geojax.matching.images.levels import padded_frame
-from geojax.matching.images.match import as_world, pose
+from geojax.matching.images.match import as_world, check_overlap, pose
 from geojax.matching.images.result import ImageMatch
 from geojax.matching.images.search import Found, problem_at, resolutions_of_many
 
@@ -26,8 +26,8 @@ def match_many_images(
     weight=None,
     model=None,
     affine=None,
-    factors: tuple[int, ...] | None = None,
-    tolerance: float = 1e-2,
+    factors=None,
+    tolerance=1e-2,
     max_iterations: int = 100,
     minimiser=None,
     batch_size: int | None = None,
@@ -81,6 +81,7 @@ def match_many_images(
                 source, target, None, None, price, search, minimiser, grids=grids
             )
             world = as_world(affine, pair, settings.factors)
+            check_overlap(pair, world)
         except InputError as error:
             raise InputError(f"Pair {place}: {error}") from error
         # one program needs one metric and one fidelity; numbers may differ

@@ -2,27 +2,25 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import throw_if_failed
 from geojax.matching.images.affine import KINDS, fit_affine
-from geojax.matching.images.levels import Padded, padded
+from geojax.matching.images.levels import Padded, level_of, padded
 from geojax.matching.images.models import AbstractModel, Stationary
 from geojax.matching.images.result import ImageMatch
 from geojax.matching.images.search import (
     Pair,
     Price,
-    Progress,
     Settings,
     problem_at,
     resolutions,
 )
 from geojax.matching.solvers import LBFGS
 from geojax.metrics import AbstractGridMetric, GaussianGrid
-from geojax.shapes import LNCC, AbstractImageFidelity, Image
+from geojax.shapes import LNCC, SSD, AbstractImageFidelity, Image
 
 # Resolutions, coarse to fine, as blocks of so many points along each axis.
 _FACTORS = (4, 2, 1)
@@ -40,28 +38,28 @@ _WEIGHT = 2.0
 
 
 def match_images(
-    source,
-    target,
+    source: Any,
+    target: Any,
     *,
-    metric=None,
-    fidelity=None,
-    weight=None,
-    model=None,
-    affine="affine",
-    source_mask: Image | None = None,
-    target_mask: Image | None = None,
-    factors: tuple[int, ...] | None = None,
-    tolerance: float = 1e-2,
+    metric: Any = None,
+    fidelity: Any = None,
+    weight: Any = None,
+    model: Any = None,
+    affine: Any = "affine",
+    source_mask: Any = None,
+    target_mask: Any = None,
+    factors: Any = None,
+    tolerance: Any = 1e-2,
     max_iterations: int = 100,
-    minimiser=None,
-    progress: Progress | None = None,
+    minimiser: Any = None,
+    progress: Any = None,
     throw: bool = True,
 ) -> ImageMatch:
     """Find the cheapest deformation that carries one image to another.
 
     First an affine map, then a deformation of the grid of the target, each from coarse to fine.
     Images may lie on different grids anywhere in the world. Brightness is cut at its outermost
-    half percent and scaled to a range of one before the comparison.
+    half percent and scaled to a range of one before the comparison; for `SSD` both by one range.
 
     Args:
         source: image that is carried.
@@ -70,8 +68,9 @@ def match_images(
             of each resolution. By default Gaussian, with scales from two points of the target,
             each three times the one before, up to a fifth of the size of the image.
         fidelity: distance of images: `LNCC` (default, with a window of two points), `SSD`, `NMI`.
+            The affine map is always found by `LNCC` with a wide window.
         weight: price of a unit of fidelity; by default two squared scales for each cell of the
-            widest kernel in the image.
+            widest kernel in the image, which suits `LNCC`.
         model: how a deformation is driven: `Stationary()` (default), `TimeDependent()`.
         affine: kind of the first map (`"affine"`, `"similarity"`, `"rigid"`, `"translation"`),
             such a map itself (`[d + 1, d + 1]`, from the target's world to the source's), or None
@@ -83,8 +82,7 @@ def match_images(
             of what was gained there.
         max_iterations: bound on the iterations of each resolution.
         minimiser: `LBFGS()` by default.
-        progress: called with iteration, objective and the norm of the gradient relative to that
-            at rest.
+        progress: called with iteration, objective and the norm of its gradient.
         throw: raise if the finest resolution did not meet the tolerance; otherwise `result` says
             so.
 
@@ -114,6 +112,7 @@ def match_images(
         source, target, source_mask, target_mask, given, search, minimiser, progress
     )
     world = as_world(affine, pair, settings.factors)
+    check_overlap(pair, world)
     result = resolutions(pair, world, price, settings)
     problem = problem_at(1, pair, world, price)
     found = ImageMatch.of(source, target, problem, result, world, pair.target.frame)
@@ -123,12 +122,12 @@ def match_images(
 def pose(
     source,
     target,
-    source_mask: Image | None,
-    target_mask: Image | None,
+    source_mask,
+    target_mask,
     price: dict[str, Any],
     search: dict[str, Any],
     minimiser=None,
-    progress: Progress | None = None,
+    progress=None,
     grids: tuple[tuple[int, ...] | None, tuple[int, ...] | None] = (None, None),
 ) -> tuple[Pair, Price, Settings]:
     """The arguments of `match_images`, checked, with its defaults."""
@@ -138,17 +137,36 @@ def pose(
     model = Stationary() if model is None else model
     _check_kinds(metric, fidelity, model, minimiser, source.dimension)
     checks.count(search["max_iterations"], "max_iterations")
-    checks.positive(search["tolerance"], "tolerance")
+    tolerance = checks.as_real(checks.positive(search["tolerance"], "tolerance"))
+    if tolerance.ndim or not float(tolerance) < 1:
+        raise InputError(f"Argument tolerance must be a number below 1, but is {tolerance}.")
+    if progress is not None and not callable(progress):
+        raise InputError(f"Argument progress must be a function, but is {progress!r}.")
     step = mean_spacing(target.spacing)
     metric = GaussianGrid(target.spacing, _scales(target, step)) if metric is None else metric
     fidelity = LNCC(_CORRELATED * step) if fidelity is None else fidelity
+    given = {"source": (source, source_mask), "target": (target, target_mask)}
+    dtype = np.result_type(*(_floating(image.values.dtype) for image in (source, target)))
+    ranges = {name: _range(image, mask, name) for name, (image, mask) in given.items()}
+    if isinstance(fidelity, SSD):
+        # one scale of grey for both
+        lows, highs = zip(*ranges.values(), strict=True)
+        ranges = dict.fromkeys(ranges, (min(lows), max(highs)))
     pair = Pair(
-        _prepared(source, source_mask, "source", grids[0]),
-        _prepared(target, target_mask, "target", grids[1]),
+        *(
+            padded(_scaled(image, *ranges[name], dtype), mask, grid)
+            for (name, (image, mask)), grid in zip(given.items(), grids, strict=True)
+        )
     )
     if weight is None:
         weight = _default_weight(metric, pair.target)
-    checks.positive(weight, "weight")
+    if np.ndim(checks.positive(weight, "weight")):
+        raise InputError(f"Argument weight must be one number, but is {weight!r}.")
+    checks.memory(
+        _bytes(model, pair.target, minimiser),
+        f"match_images: a search on a grid of {' x '.join(map(str, pair.target.frame.grid))}",
+        "give factors that do not end with 1, such as (4, 2), or an `LBFGS` with less memory",
+    )
     settings = Settings(
         _as_factors(search["factors"], pair),
         search["tolerance"],
@@ -162,6 +180,17 @@ def pose(
 def mean_spacing(spacing: np.ndarray) -> float:
     """Geometric mean."""
     return float(np.exp(np.mean(np.log(spacing))))
+
+
+def check_overlap(pair: Pair, world: np.ndarray) -> None:
+    """Raise where the images do not lie over each other at the start of the deformation."""
+    seen = float(level_of(pair.source, pair.target, world).overlap)
+    if not seen > 0.01 * float(np.sum(pair.target.weights)):
+        raise InputError(
+            "Arguments source and target do not overlap in the world (or their masks do not): at "
+            f"most {seen:.3g} of {float(np.sum(pair.target.weights)):.3g} points; check their "
+            "affines, or give the affine map between them."
+        )
 
 
 def _check_pair(source, target) -> None:
@@ -184,42 +213,71 @@ def _check_kinds(metric, fidelity, model, minimiser, dimension: int) -> None:
     ):
         if value is not None and not isinstance(value, kind):
             raise InputError(f"Argument {name} must be a {known}, but is {value!r}.")
+    if metric is not None and metric.boundary != "zero":
+        raise InputError(
+            f"Argument metric must have the boundary 'zero', but has {metric.boundary!r}: images "
+            "of the world end somewhere."
+        )
     if metric is not None and metric.spacing.shape[0] != dimension:
         raise InputError(
             f"Argument metric must have {dimension} spacings, but has {metric.spacing.shape[0]}."
         )
 
 
-def _prepared(image: Image, mask: Image | None, name: str, grid: tuple[int, ...] | None) -> Padded:
-    """An image on its padded grid, its values in a range of one."""
-    if mask is not None and mask.grid != image.grid:
-        raise InputError(
-            f"Argument {name}_mask must have the grid of the {name}, {list(image.grid)}, but has "
-            f"{list(mask.grid)}."
-        )
+def _floating(dtype: np.dtype) -> np.dtype:
+    """The precision that an image is matched in: its own, or single for integers and halves."""
+    return np.result_type(dtype, np.float32) if dtype.kind == "f" else np.dtype(np.float32)
+
+
+def _range(image: Image, mask, name: str) -> tuple[float, float]:
+    """Brightness between the outliers, where the image counts."""
     values = np.asarray(image.values)
-    dtype = values.dtype if values.dtype.kind == "f" else np.dtype(jnp.zeros(()).dtype)
-    counted = values if mask is None else values[np.asarray(mask.values) > 0]
-    if mask is not None and (np.any(np.asarray(mask.values) < 0) or not counted.size):
+    if mask is not None:
+        _check_mask(image, mask, name)
+        values = values[np.asarray(mask.values) > 0]
+    low, high = np.percentile(values.astype(np.float64), _PERCENTILES)
+    if not high > low:
+        low, high = float(values.min()), float(values.max())
+    if not high > low:
+        raise InputError(f"Argument {name} has the same value everywhere; give an image.")
+    return float(low), float(high)
+
+
+def _check_mask(image: Image, mask, name: str) -> None:
+    if not isinstance(mask, Image):
+        raise InputError(f"Argument {name}_mask must be an `Image`, but is {type(mask).__name__}.")
+    if mask.grid != image.grid or not np.allclose(mask.affine, image.affine, rtol=1e-4, atol=1e-4):
+        raise InputError(
+            f"Argument {name}_mask must have the grid of the {name}, {list(image.grid)}, and its "
+            f"place in the world, but has {list(mask.grid)} and affine {mask.affine.tolist()}."
+        )
+    values = np.asarray(mask.values)
+    if np.any(values < 0) or not np.any(values > 0):
         raise InputError(
             f"Argument {name}_mask must be non-negative and positive somewhere; give 1 where the "
             "image counts."
         )
-    low, high = np.percentile(counted.astype(np.float64), _PERCENTILES)
-    if not high > low:
-        low, high = float(counted.min()), float(counted.max())
-    if not high > low:
-        raise InputError(f"Argument {name} has the same value everywhere; give an image.")
-    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0)
-    return padded(Image(scaled.astype(dtype), image.affine), mask, grid)
+
+
+def _scaled(image: Image, low: float, high: float, dtype: np.dtype) -> Image:
+    """An image with its values in a range of one."""
+    scaled = (np.asarray(image.values).astype(np.float64) - low) / (high - low)
+    return Image(np.clip(scaled, 0.0, 1.0).astype(dtype), image.affine)
+
+
+def _bytes(model: AbstractModel, target: Padded, minimiser: LBFGS) -> int:
+    """Memory that a search holds, about: pairs of steps, and what a derivative keeps."""
+    unknowns = int(np.prod(model.unknowns(target.frame.grid)))
+    return (2 * minimiser.memory + 30) * unknowns * target.values.dtype.itemsize
 
 
 def _as_factors(factors, pair: Pair) -> tuple[int, ...]:
     if factors is None:
         least = min(min(image.frame.grid) for image in pair)
         return tuple(f for f in _FACTORS if f == 1 or least // f >= _LEAST)
-    given = tuple(checks.count(f, "factors") for f in factors)
-    if not given or any(f not in (1, 2, 4, 8) for f in given) or sorted(given)[::-1] != list(given):
+    given = tuple(factors) if isinstance(factors, list | tuple) else ()
+    falling = sorted(set(given), reverse=True) == list(given)
+    if not given or any(f not in (1, 2, 4, 8) for f in given) or not falling:
         raise InputError(
             f"Argument factors must fall among 8, 4, 2 and 1, such as (4, 2, 1), but is {factors}."
         )

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from geojax._core import checks
-from geojax.flows.grids import compose, exponential
+from geojax.flows.grids import compose, exponential, pull_back
+from geojax.flows.interpolation import Ends
 from geojax.metrics import AbstractGridMetric
 
 
@@ -100,9 +101,10 @@ class TimeDependent(AbstractModel):
         def step(displacement, white):
             # the energy of a constant speed over all times is half the sum of squares
             way = sign * metric.root(white) / jnp.sqrt(jnp.asarray(self.num_steps, white.dtype))
-            # to second order in the length of the step
-            half = compose(0.5 * way, 0.5 * way, spacing, boundary=boundary)
-            return compose(displacement, half, spacing, boundary=boundary), None
+            # the midpoint rule: of second order in the length of the step
+            ends: Ends = "wrap" if boundary == "periodic" else "zero"
+            middle = pull_back(way, 0.5 * way, spacing, ends=ends)
+            return compose(displacement, middle, spacing, boundary=boundary), None
 
         start = jnp.zeros_like(noise[0])
         return jax.lax.scan(jax.checkpoint(step), start, noise)[0]

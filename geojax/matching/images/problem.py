@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from geojax.matching.images.levels import Level
+from geojax.matching.images.levels import Level, distance_of
 from geojax.matching.images.models import AbstractModel
 from geojax.metrics import AbstractGridMetric
 from geojax.shapes import AbstractImageFidelity
@@ -56,8 +56,7 @@ class ImageProblem(eqx.Module):
 
     def distance(self, displacement: Float[Array, "d *grid"] | None) -> Float[Array, ""]:
         """Fidelity of the source pulled back by a displacement."""
-        image, weights = self.level.moved(displacement)
-        return self.fidelity(image, self.level.target, weights, self.level.spacing)
+        return distance_of(self.fidelity, self.level, self.level.moved(displacement))
 
     def objective(self, noise: Float[Array, "..."]) -> Float[Array, ""]:
         """Energy plus weighted fidelity."""

@@ -31,7 +31,7 @@ class ImageMatch(eqx.Module):
         affine: from the target's world to the source's, `[d + 1, d + 1]`.
         pull, push: displacements on the padded grid of the target, `[d, *grid]`, along its axes.
         grid_affine: from indices of that grid to the target's world.
-        objective: energy plus weighted fidelity, at the end of the finest resolution.
+        objective: energy plus weighted fidelity, at the finest resolution that was searched.
         energy: of the deformation beyond the affine map.
         residual: fidelity left.
         residual_before: fidelity after the affine map alone.
@@ -136,11 +136,11 @@ class ImageMatch(eqx.Module):
         """Displacement at points of the target's world."""
         frame = self._frame
         indices = _by_affine(np.linalg.inv(frame.affine), points).T
-        found = sample(displacement, jnp.asarray(indices, displacement.dtype))
+        found = sample(displacement, jnp.asarray(indices, displacement.dtype), ends="zero")
         return np.asarray(found, float).T @ frame.axes.T
 
     def warp(
-        self, image: Image, *, inverse: bool = False, order: int = 1, fill: float = 0.0
+        self, image: Any, *, inverse: bool = False, order: int = 1, fill: float | int = 0.0
     ) -> Image:
         """An image in the source's world, seen on the target's grid; or the other way round.
 
@@ -153,22 +153,34 @@ class ImageMatch(eqx.Module):
 
         Returns:
             The image, of the dtype that it had.
+
+        Raises:
+            InputError: no image of this dimension, or a fill that its dtype does not hold.
         """
         like = self.source if inverse else self.target
-        places = self._carried(_places(like), not inverse)
-        indices = image.to_indices(np.asarray(places)).T
+        if not isinstance(image, Image) or image.dimension != like.dimension:
+            raise InputError(
+                f"Argument image must be an `Image` in {like.dimension} dimensions, but is "
+                f"{image!r}."
+            )
         kept = np.asarray(image.values)
-        values = kept if kept.dtype.kind == "f" else kept.astype(self.pull.dtype)
-        found = np.asarray(
-            sample(jnp.asarray(values), jnp.asarray(indices, values.dtype), order=order)
-        )
+        if not np.isfinite(fill) or float(np.clip(fill, *_limits(kept.dtype))) != fill:
+            raise InputError(f"Argument fill must be a number of {kept.dtype}, but is {fill!r}.")
+        indices = image.to_indices(self._carried(_places(like), not inverse)).T
+        if order == 0:
+            # as they are: float32 does not hold every integer
+            sizes = zip(indices, image.grid, strict=True)
+            found = kept[tuple(np.clip(np.rint(i), 0, n - 1).astype(int) for i, n in sizes)]
+        else:
+            values = kept if kept.dtype.kind == "f" else kept.astype(self.pull.dtype)
+            places = jnp.asarray(indices, values.dtype)
+            found = np.asarray(sample(jnp.asarray(values), places, order=order))
+            if kept.dtype.kind != "f":
+                found = np.clip(np.round(found), *_limits(kept.dtype))
         limits = np.asarray(image.grid)[:, None] - 0.5
         outside = np.any((indices < -0.5) | (indices > limits), axis=0)
-        found = np.where(outside, fill, found).reshape(like.grid)
-        if kept.dtype.kind != "f":
-            info = np.iinfo(kept.dtype)
-            found = np.clip(np.round(found), info.min, info.max)
-        return Image(jnp.asarray(found.astype(kept.dtype)), like.affine)
+        found = np.where(outside, fill, found).astype(kept.dtype)
+        return Image(jnp.asarray(found.reshape(like.grid)), like.affine)
 
     def save(self, folder: str | FilePath) -> None:
         """Save the deformation as `deformation.npz` with a manifest of hashes.
@@ -197,13 +209,21 @@ class ImageMatch(eqx.Module):
         return Image(jnp.asarray(det * abs(np.linalg.det(self.affine))), self.target.affine)
 
     def displacement(self) -> Float[np.ndarray, "d *grid"]:
-        """From each point of the target to where it lies in the source's world, along its axes.
+        """From each point of the target to where it lies in the source's world.
 
         With the affine map; the form that other tools read, see `io.write_displacement`.
         """
         places = _places(self.target)
         shift = self._carried(places, True) - places
         return shift.T.reshape(-1, *self.target.grid)
+
+
+def _limits(dtype: np.dtype) -> tuple[float, float]:
+    """The least and the largest number of a dtype."""
+    if dtype.kind == "b":
+        return 0.0, 1.0
+    info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return float(info.min), float(info.max)
 
 
 KIND = "geojax image match"
