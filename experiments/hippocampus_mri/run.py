@@ -3,8 +3,8 @@
     GEOJAX_DATA=<folder> python experiments/hippocampus_mri/run.py            # three pairs
     GEOJAX_DATA=<folder> python experiments/hippocampus_mri/run.py --full     # the README's table
 
-The folder holds `hippocampus_mri`. With antspyx installed (extra `ants`) SyN matches
-the same pairs in the same run. Writes `matches.csv`, `summary.json` and a picture into `--out`.
+The folder holds `hippocampus_mri`. With antspyx installed (extra `ants`) SyN matches the same
+pairs in the same run. Writes `matches.csv`, `summary.json` and a picture into `--out`.
 """
 
 import argparse

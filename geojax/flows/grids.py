@@ -51,7 +51,16 @@ def compose(
     order: int = 1,
     boundary: Boundary = "zero",
 ) -> Float[Array, "d *grid"]:
-    """Displacement of one map after another, `x -> outer(inner(x))`."""
+    """Displacement of one map after another, `x -> outer(inner(x))`.
+
+    Args:
+        outer, inner: displacements `[d, *grid]`, in the units of the spacing.
+        spacing: of the grid.
+        order: as of `sample`.
+        boundary: as of the metric: beyond the ends displacements vanish, or are periodic.
+
+    Gradient: as `pull_back`.
+    """
     ends: Ends = "wrap" if boundary == "periodic" else "zero"
     return inner + pull_back(outer, inner, spacing, order=order, ends=ends)
 
@@ -91,14 +100,22 @@ def exponential(
 def jacobian_matrices(
     displacement: Float[Array, "d *grid"], spacing: Float[Array, " d"], boundary: Boundary = "zero"
 ) -> Float[Array, "d d *grid"]:
-    """Derivative of each coordinate (first axis) of a map along each axis (second)."""
+    """Derivative of each coordinate (first axis) of a map along each axis (second).
+
+    By central differences, one-sided at the ends of a grid that is not periodic.
+
+    Gradient: forward and reverse.
+    """
     slopes = differences(displacement, spacing, boundary)  # [axis, coordinate, *grid]
     identity = jnp.eye(displacement.shape[0], dtype=displacement.dtype)
     return jnp.swapaxes(slopes, 0, 1) + identity.reshape(identity.shape + (1,) * (slopes.ndim - 2))
 
 
 def determinants(matrices: Float[Array, "d d *grid"]) -> Float[Array, "*grid"]:
-    """Determinant at every point, by cofactors: one pass without factorisations."""
+    """Determinant at every point, by cofactors: one pass without factorisations.
+
+    Gradient: forward and reverse.
+    """
     d = matrices.shape[0]
     if d == 1:
         return matrices[0, 0]
