@@ -18,6 +18,9 @@ from geojax._core.errors import InputError
 # Products on a GPU keep ten bits of a float32 by themselves.
 _PRECISION = jax.lax.Precision.HIGHEST
 
+# So many products of matrices are faster one by one than as a batch.
+_FEW = 3
+
 Boundary = Literal["zero", "periodic"]
 
 
@@ -53,6 +56,16 @@ def differences(
     """Central differences along the last d axes, of a field on a grid or of each of several."""
     d = spacing.shape[0]
     return jnp.stack([_difference(values, a - d, spacing[a], boundary) for a in range(d)])
+
+
+def divergence(
+    field: Float[Array, "d *grid"], spacing: Float[Array, " d"], boundary: Boundary
+) -> Float[Array, "*grid"]:
+    """Divergence of a field, by the same differences."""
+    total: Any = 0.0
+    for a, component in enumerate(field):
+        total = total + _difference(component, a, spacing[a], boundary)
+    return total
 
 
 def _difference(values, axis, spacing, boundary):
@@ -128,5 +141,8 @@ def along(
     if not after:
         return jnp.matmul(values, matrix.T, precision=_PRECISION)
     blocks = values.reshape(math.prod(before), values.shape[axis], math.prod(after))
-    product = jnp.einsum("mn,bna->bma", matrix, blocks, precision=_PRECISION)
+    if len(blocks) <= _FEW:
+        product = jnp.stack([jnp.matmul(matrix, b, precision=_PRECISION) for b in blocks])
+    else:
+        product = jnp.einsum("mn,bna->bma", matrix, blocks, precision=_PRECISION)
     return product.reshape(*before, matrix.shape[0], *after)

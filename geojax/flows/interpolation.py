@@ -109,7 +109,7 @@ def _near(ends: Ends) -> Callable[[Array, Array], Array]:
 
     @jax.custom_vjp
     def near(values, shift):
-        padded, weights = _widened(values, shift, ends), _tents(shift)
+        padded, weights = _widened(values, shift.shape[0], ends), _tents(shift)
         return jnp.stack([_nested(field, weights, (), shift.shape[1:]) for field in padded])
 
     def backward(saved, cotangent):
@@ -145,9 +145,9 @@ def _far(ends: Ends) -> Callable[[Array, Array], Array]:
 # -- near -------------------------------------------------------------------------------------
 
 
-def _widened(values, shift, ends: Ends):
+def _widened(values, d: int, ends: Ends):
     """Fields with one more point at each end."""
-    return jnp.pad(values, [(0, 0)] + [(1, 1)] * shift.shape[0], mode=_PADDING[ends])
+    return jnp.pad(values, [(0, 0)] + [(1, 1)] * d, mode=_PADDING[ends])
 
 
 def _tents(shift) -> list[dict[int, Array]]:
@@ -174,23 +174,32 @@ def _nested(padded, weights, offsets: tuple[int, ...], grid: tuple[int, ...]):
 
 def _near_slope(values, shift, cotangent, ends: Ends):
     d, grid = shift.shape[0], shift.shape[1:]
-    padded, weights, slopes = _widened(values, shift, ends), _tents(shift), _tent_slopes(shift)
-    totals: list[Any] = [0.0] * d
-    for offsets in itertools.product((-1, 0, 1), repeat=d):
+    padded, weights, slopes = _widened(values, d, ends), _tents(shift), _tent_slopes(shift)
+
+    def seen(offsets):
         there = tuple(slice(1 + k, 1 + k + n) for k, n in zip(offsets, grid, strict=True))
-        seen = sum(p[there] * c for p, c in zip(padded, cotangent, strict=True))
-        for a in range(d):
-            parts = [(slopes if b == a else weights)[b][k] for b, k in enumerate(offsets)]
-            totals[a] = totals[a] + _product(parts) * seen
-    return jnp.stack(totals)
+        return sum(p[there] * c for p, c in zip(padded, cotangent, strict=True))
+
+    def along(axis: int, offsets: tuple[int, ...]):
+        """The derivative along an axis: its slopes in place of its weights."""
+        if len(offsets) == d:
+            return seen(offsets)
+        here = (slopes if len(offsets) == axis else weights)[len(offsets)]
+        return sum(here[k] * along(axis, (*offsets, k)) for k in (-1, 0, 1))
+
+    return jnp.stack([along(axis, ()) for axis in range(d)])
 
 
 def _near_transposed(shift, cotangent, ends: Ends):
     d, grid = shift.shape[0], shift.shape[1:]
     # every point collects from those whose neighbour it is; the ends of the wider grid fold back
     wide = tuple(n + 2 for n in grid)
-    weights = [{k: jnp.pad(w, 2) for k, w in tents.items()} for tents in _tents(shift)]
-    sources = jnp.pad(cotangent, [(0, 0)] + [(2, 2)] * d)
+    # padded once, apart from the sum, which would ask at each point whether it is in the padding
+    border = [(0, 0)] + [(2, 2)] * d
+    shift, sources = jax.lax.optimization_barrier(
+        (jnp.pad(shift, border), jnp.pad(cotangent, border))
+    )
+    weights = _tents(shift)
     totals: list[Any] = [0.0] * cotangent.shape[0]
     for offsets in itertools.product((-1, 0, 1), repeat=d):
         there = tuple(slice(1 - k, 1 - k + n) for k, n in zip(offsets, wide, strict=True))
@@ -198,7 +207,7 @@ def _near_transposed(shift, cotangent, ends: Ends):
         for j in range(cotangent.shape[0]):
             totals[j] = totals[j] + weight * sources[j][there]
     like = jax.ShapeDtypeStruct(cotangent.shape, cotangent.dtype)
-    fold = jax.linear_transpose(lambda x: _widened(x, shift, ends), like)
+    fold = jax.linear_transpose(lambda x: _widened(x, d, ends), like)
     return fold(jnp.stack(totals))[0]
 
 

@@ -7,6 +7,7 @@ from geojax.geodesics.equation import (
     hamiltonian as hamiltonian,
     momentum_of as momentum_of,
 )
+from geojax.geodesics.images import ImageGeodesic as ImageGeodesic, shoot_image as shoot_image
 from geojax.geodesics.logarithm import (
     Logarithm as Logarithm,
     distance as distance,

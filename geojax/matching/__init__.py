@@ -3,6 +3,9 @@
 from geojax.matching.atlas import Atlas as Atlas, atlas as atlas
 from geojax.matching.images import (
     ImageMatch as ImageMatch,
+    Metamorphosis as Metamorphosis,
+    NeuralVelocity as NeuralVelocity,
+    Shooting as Shooting,
     Stationary as Stationary,
     TimeDependent as TimeDependent,
     load_image_match as load_image_match,

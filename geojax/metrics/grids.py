@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +22,10 @@ from geojax._core.grids import (
     squared_wavenumbers,
 )
 from geojax.metrics.base import AbstractMetric
+
+
+# Waves of which the kernel passes less than this part count as not passed.
+_UNTOLD = 1e-3
 
 
 def _as_scales(value: Any) -> Float[Array, " k"]:
@@ -72,13 +77,28 @@ class AbstractGridMetric(AbstractMetric):
         """White coordinates of a velocity: the inverse of `root`."""
         return self._filter(velocity, -0.5)
 
+    def sharpened(self, values: Float[Array, "*lead_and_grid"]) -> Float[Array, "*lead_and_grid"]:
+        """Momenta of white coordinates, as far as they can be told: `flat(root(noise))` for waves
+        that the kernel passes, damped for those that it does not."""
+        multiplier = self._multiplier(values.shape[values.ndim - self.spacing.shape[0] :])
+        multiplier = multiplier + _UNTOLD * jnp.max(multiplier)
+        return filter_waves(values, multiplier**-0.5, self.boundary)
+
+    def on(self, grid: tuple[int, ...], dtype: Any) -> Callable[[Array], Array]:
+        """`sharp` on one grid, with what does not depend on the momentum computed once."""
+        return self._power(grid, dtype, 1.0)
+
     def _filter(self, values, power: float):
         """Apply a power of the kernel."""
         self._check(values)
-        multiplier = self._multiplier(values.shape[1:])
+        return self._power(values.shape[1:], values.dtype, power)(values)
+
+    def _power(self, grid: tuple[int, ...], dtype: Any, power: float) -> Callable[[Array], Array]:
+        """What applies a power of the kernel to fields on a grid."""
+        multiplier = self._multiplier(grid)
         # waves too short for floating point are not moved, and have no derivative
         multiplier = jnp.maximum(multiplier, jnp.finfo(multiplier.dtype).tiny) ** power
-        return filter_waves(values, multiplier, self.boundary)
+        return lambda values: filter_waves(values, multiplier, self.boundary)
 
     def _check(self, values) -> None:
         d = self.spacing.shape[0]
@@ -163,19 +183,25 @@ class GaussianGrid(AbstractGridMetric):
         height = (2 * np.pi * variance) ** (self.spacing.shape[0] / 2)
         return height * jnp.exp(-0.5 * variance * squared_wavenumber)
 
-    def _filter(self, values, power: float):
+    def _power(self, grid, dtype, power):
         if self.scale.shape[0] > 1:
-            return super()._filter(values, power)
-        self._check(values)
+            return super()._power(grid, dtype, power)
         # a Gaussian is a product over the axes: one matrix for each, instead of transforms
-        for axis, grid in enumerate(values.shape[1:]):
-            spacing = self.spacing[axis : axis + 1]
-            (squares,) = squared_wavenumbers((grid,), spacing, self.boundary)
-            # the power of an exponential, which does not vanish before its root does
-            height = (2 * np.pi * jnp.square(self.scale[0])) ** 0.5 / spacing[0]
-            variance = jnp.square(self.scale[0])
-            kernel = height**power * jnp.exp(-0.5 * power * variance * squares)
-            identity = jnp.eye(grid, dtype=kernel.dtype)
-            matrix = filter_waves(identity, kernel, self.boundary)
-            values = along(matrix.astype(values.dtype), values, axis + 1)
-        return values
+        matrices = [self._along(n, axis, power).astype(dtype) for axis, n in enumerate(grid)]
+
+        def apply(values):
+            for axis, matrix in enumerate(matrices):
+                values = along(matrix, values, axis + 1)
+            return values
+
+        return apply
+
+    def _along(self, n: int, axis: int, power: float) -> Float[Array, "n n"]:
+        """A power of the kernel along one axis."""
+        spacing = self.spacing[axis : axis + 1]
+        (squares,) = squared_wavenumbers((n,), spacing, self.boundary)
+        variance = jnp.square(self.scale[0])
+        # the power of an exponential, which does not vanish before its root does
+        height = (2 * np.pi * variance) ** 0.5 / spacing[0]
+        kernel = height**power * jnp.exp(-0.5 * power * variance * squares)
+        return filter_waves(jnp.eye(n, dtype=kernel.dtype), kernel, self.boundary)

@@ -4,6 +4,9 @@ from geojax.matching.images.many import match_many_images as match_many_images
 from geojax.matching.images.match import match_images as match_images
 from geojax.matching.images.models import (
     AbstractModel as AbstractModel,
+    Metamorphosis as Metamorphosis,
+    NeuralVelocity as NeuralVelocity,
+    Shooting as Shooting,
     Stationary as Stationary,
     TimeDependent as TimeDependent,
 )

@@ -95,7 +95,7 @@ def match_many_images(
         lane = Found(*(jnp.asarray(np.asarray(x)[place]) for x in found))
         problem = problem_at(1, pair, world, cost)
         images = sources[place], targets[place]
-        match = ImageMatch.of(*images, problem, lane, world, pair.target.frame)
+        match = ImageMatch.of(*images, problem, lane, world, pair)
         if throw:
             match = throw_if_failed(match, match.result, what=f"match_many_images, pair {place}")
         matches.append(match)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from geojax._core import checks
@@ -71,7 +72,8 @@ def match_images(
             The affine map is always found by `LNCC` with a wide window.
         weight: price of a unit of fidelity; by default two squared scales for each cell of the
             widest kernel in the image, which suits `LNCC`.
-        model: how a deformation is driven: `Stationary()` (default), `TimeDependent()`.
+        model: how a deformation is driven: `Stationary()` (default), `TimeDependent()`,
+            `Shooting()`, `Metamorphosis(price)`, `NeuralVelocity(network)`.
         affine: kind of the first map (`"affine"`, `"similarity"`, `"rigid"`, `"translation"`),
             such a map itself (`[d + 1, d + 1]`, from the target's world to the source's), or None
             where the worlds agree.
@@ -115,7 +117,7 @@ def match_images(
     check_overlap(pair, world)
     result = resolutions(pair, world, price, settings)
     problem = problem_at(1, pair, world, price)
-    found = ImageMatch.of(source, target, problem, result, world, pair.target.frame)
+    found = ImageMatch.of(source, target, problem, result, world, pair)
     return throw_if_failed(found, found.result, what="match_images") if throw else found
 
 
@@ -152,12 +154,12 @@ def pose(
         # one scale of grey for both
         lows, highs = zip(*ranges.values(), strict=True)
         ranges = dict.fromkeys(ranges, (min(lows), max(highs)))
-    pair = Pair(
-        *(
-            padded(_scaled(image, *ranges[name], dtype), mask, grid)
-            for (name, (image, mask)), grid in zip(given.items(), grids, strict=True)
-        )
-    )
+    padded_images = [
+        padded(_scaled(image, *ranges[name], dtype), mask, grid)
+        for (name, (image, mask)), grid in zip(given.items(), grids, strict=True)
+    ]
+    low, high = ranges["source"]
+    pair = Pair(padded_images[0], padded_images[1], high - low)
     if weight is None:
         weight = _default_weight(metric, pair.target)
     if np.ndim(checks.positive(weight, "weight")):
@@ -208,7 +210,7 @@ def _check_kinds(metric, fidelity, model, minimiser, dimension: int) -> None:
     for value, kind, name, known in (
         (metric, AbstractGridMetric, "metric", "`GaussianGrid` or `Sobolev`"),
         (fidelity, AbstractImageFidelity, "fidelity", "`LNCC`, `SSD` or `NMI`"),
-        (model, AbstractModel, "model", "`Stationary` or `TimeDependent`"),
+        (model, AbstractModel, "model", "model such as `Stationary()` or `Shooting()`"),
         (minimiser, LBFGS, "minimiser", "`LBFGS`"),
     ):
         if value is not None and not isinstance(value, kind):
@@ -267,13 +269,14 @@ def _scaled(image: Image, low: float, high: float, dtype: np.dtype) -> Image:
 
 def _bytes(model: AbstractModel, target: Padded, minimiser: LBFGS) -> int:
     """Memory that a search holds, about: pairs of steps, and what a derivative keeps."""
-    unknowns = int(np.prod(model.unknowns(target.frame.grid)))
-    return (2 * minimiser.memory + 30) * unknowns * target.values.dtype.itemsize
+    dtype = target.values.dtype
+    unknowns = jax.eval_shape(lambda: model.at_rest(target.frame.grid, dtype)).size
+    return (2 * minimiser.memory + 30) * unknowns * dtype.itemsize
 
 
 def _as_factors(factors, pair: Pair) -> tuple[int, ...]:
     if factors is None:
-        least = min(min(image.frame.grid) for image in pair)
+        least = min(min(image.frame.grid) for image in (pair.source, pair.target))
         return tuple(f for f in _FACTORS if f == 1 or least // f >= _LEAST)
     given = tuple(factors) if isinstance(factors, list | tuple) else ()
     falling = sorted(set(given), reverse=True) == list(given)

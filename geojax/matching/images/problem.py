@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from geojax.matching.images.levels import Level, distance_of
-from geojax.matching.images.models import AbstractModel
+from geojax.matching.images.models import AbstractModel, Motion
 from geojax.metrics import AbstractGridMetric
 from geojax.shapes import AbstractImageFidelity
 
@@ -37,7 +37,7 @@ class ImageProblem(eqx.Module):
     """Minimise `energy + weight * fidelity(source pulled back, target)`.
 
     Attributes:
-        model: how white coordinates drive a deformation.
+        model: how unknowns drive a deformation.
         metric: price of velocities on the grid.
         fidelity: distance of images on one grid.
         weight: price of a unit of fidelity.
@@ -51,17 +51,26 @@ class ImageProblem(eqx.Module):
     level: Level
 
     def at_rest(self) -> Float[Array, "..."]:
-        """Coordinates where nothing moves."""
-        return jnp.zeros(self.model.unknowns(self.level.grid), self.level.target.dtype)
+        """Unknowns that a search starts from."""
+        return self.model.at_rest(self.level.grid, self.level.target.dtype)
 
-    def distance(self, displacement: Float[Array, "d *grid"] | None) -> Float[Array, ""]:
-        """Fidelity of the source pulled back by a displacement."""
-        return distance_of(self.fidelity, self.level, self.level.moved(displacement))
+    def move(self, unknowns: Float[Array, "..."], *, push: bool = False) -> Motion:
+        """The motion that unknowns drive."""
+        return self.model.move(self.metric, unknowns, self.level.moved()[0], push=push)
 
-    def objective(self, noise: Float[Array, "..."]) -> Float[Array, ""]:
+    def distance(self, motion: Motion | None) -> Float[Array, ""]:
+        """Fidelity of the moved source; None for that by the affine part alone."""
+        if motion is None:
+            return distance_of(self.fidelity, self.level, self.level.moved())
+        image, weights = self.level.moved(motion.displacement)
+        if motion.change is not None:
+            image = image + motion.change
+        return distance_of(self.fidelity, self.level, (image, weights))
+
+    def objective(self, unknowns: Float[Array, "..."]) -> Float[Array, ""]:
         """Energy plus weighted fidelity."""
-        pull = self.model.pull(self.metric, noise)
-        return 0.5 * jnp.sum(jnp.square(noise)) + self.weight * self.distance(pull)
+        motion = self.move(unknowns)
+        return motion.energy + self.weight * self.distance(motion)
 
     def constant(self) -> Float[Array, ""]:
         """All of the objective depends on the deformation."""
@@ -72,5 +81,5 @@ class ImageProblem(eqx.Module):
         return unit(self.at_rest())
 
     def coordinates(self) -> White:
-        """White coordinates are nearly round by themselves."""
+        """The unknowns of models are nearly round by themselves."""
         return White()

@@ -16,7 +16,7 @@ from geojax.flows.interpolation import sample
 from geojax.io import load_arrays, save_arrays
 from geojax.matching.images.levels import Frame, padded_frame
 from geojax.matching.images.problem import ImageProblem
-from geojax.matching.images.search import Found
+from geojax.matching.images.search import Found, Pair
 from geojax.shapes import Image
 
 
@@ -31,6 +31,8 @@ class ImageMatch(eqx.Module):
         affine: from the target's world to the source's, `[d + 1, d + 1]`.
         pull, push: displacements on the padded grid of the target, `[d, *grid]`, along its axes.
         grid_affine: from indices of that grid to the target's world.
+        change: what a metamorphosis adds to the intensities of the moved source, on that grid;
+            None if it is none.
         objective: energy plus weighted fidelity, at the finest resolution that was searched.
         energy: of the deformation beyond the affine map.
         residual: fidelity left.
@@ -50,6 +52,7 @@ class ImageMatch(eqx.Module):
     pull: Float[Array, "d *grid"]
     push: Float[Array, "d *grid"]
     grid_affine: np.ndarray
+    change: Float[Array, "*grid"] | None
     objective: Float[Array, ""]
     energy: Float[Array, ""]
     residual: Float[Array, ""]
@@ -69,10 +72,12 @@ class ImageMatch(eqx.Module):
         problem: ImageProblem,
         found: Found,
         affine: np.ndarray,
-        frame: Frame,
+        pair: Pair,
     ) -> "ImageMatch":
         """Put together from where a search ended, and the problem on the grid of the target."""
-        pull, push, energy, residual, before = _measured(problem, found.noise)
+        frame = pair.target.frame
+        motion, push, residual, before = _measured(problem, found.noise)
+        pull, change = motion.displacement, motion.change
         finite = jnp.isfinite(found.value) & jnp.all(jnp.isfinite(pull))
         code = first_failure(
             code_if(~finite, RESULTS.not_finite), code_if(~found.settled, RESULTS.not_converged)
@@ -88,7 +93,8 @@ class ImageMatch(eqx.Module):
             push=push,
             grid_affine=frame.affine,
             objective=found.value,
-            energy=energy,
+            change=None if change is None else change * jnp.asarray(pair.contrast, change.dtype),
+            energy=motion.energy,
             residual=residual,
             residual_before=before,
             history=found.history,
@@ -189,6 +195,8 @@ class ImageMatch(eqx.Module):
             StorageError: the folder cannot be written.
         """
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        if self.change is not None:
+            arrays["change"] = self.change
         for name in ("source", "target"):
             image = getattr(self, name)
             arrays |= {f"{name}_values": image.values, f"{name}_affine": image.affine}
@@ -198,8 +206,12 @@ class ImageMatch(eqx.Module):
 
     @property
     def moved(self) -> Image:
-        """The source on the target's grid."""
-        return self.warp(self.source)
+        """The source on the target's grid, with the change of its intensities."""
+        moved = self.warp(self.source)
+        if self.change is None:
+            return moved
+        values = moved.values + self.change[_inside(self._frame, self.target)]
+        return Image(values, moved.affine)
 
     def determinants(self) -> Image:
         """Jacobian determinant of the whole map from target to source, on the target's grid."""
@@ -259,6 +271,7 @@ def load_image_match(folder: str | FilePath) -> ImageMatch:
         numbers: dict[str, Any] = {
             k: arrays[k] if k in world else jnp.asarray(arrays[k]) for k in _ARRAYS
         }
+        numbers["change"] = jnp.asarray(arrays["change"]) if "change" in arrays else None
         quality: dict[str, Any] = {
             k: metadata[k] if k == "folds" else float(metadata[k]) for k in _QUALITY
         }
@@ -277,10 +290,8 @@ def _plain(number: int | float) -> int | float | str:
 
 @eqx.filter_jit
 def _measured(problem: ImageProblem, noise):
-    pull = problem.model.pull(problem.metric, noise)
-    push = problem.model.push(problem.metric, noise)
-    energy = 0.5 * jnp.sum(jnp.square(noise))
-    return pull, push, energy, problem.distance(pull), problem.distance(None)
+    motion, push = problem.move(noise), problem.move(noise, push=True).displacement
+    return motion, push, problem.distance(motion), problem.distance(None)
 
 
 @eqx.filter_jit

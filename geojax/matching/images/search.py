@@ -23,10 +23,15 @@ _WINDOW = 5
 
 
 class Pair(NamedTuple):
-    """Both images of a match, on their padded grids."""
+    """Both images of a match, on their padded grids.
+
+    Attributes:
+        contrast: how much of the source's intensities is one unit of the values compared.
+    """
 
     source: Padded
     target: Padded
+    contrast: float
 
 
 class Settings(NamedTuple):
@@ -75,14 +80,18 @@ def problem_at(factor: int, pair: Pair, world: np.ndarray, price: Price) -> Imag
 def resolutions(pair: Pair, world: np.ndarray, price: Price, settings: Settings) -> Found:
     """Search at all resolutions, one after the other."""
     states: list[State] = []
+    grids: list[tuple[int, ...]] = []
     for factor in settings.factors:
         problem = problem_at(factor, pair, world, price)
-        start = refined(states[-1].position, problem.level.grid) if states else problem.at_rest()
+        grid, start = problem.level.grid, problem.at_rest()
+        if states:
+            start = _refined(price.model, states[-1].position, grids[-1], grid)
         state = _init(settings.minimiser, problem, start, settings.max_iterations)
         states.append(_search(settings, problem, state))
+        grids.append(grid)
     last, tolerance = states[-1], settings.tolerance
     return Found(
-        refined(last.position, pair.target.frame.grid),
+        _refined(price.model, last.position, grids[-1], pair.target.frame.grid),
         last.value,
         last.history,
         settled(last, jnp.asarray(tolerance, last.value.dtype)),
@@ -94,23 +103,28 @@ def resolutions_of_many(
     problems: list[ImageProblem], grid: tuple[int, ...], settings: Settings, batch_size: int
 ) -> Found:
     """The same for many pairs side by side; a problem, with a leading axis, per resolution."""
-    found, iterations = None, jnp.zeros((), int)
+    found, coarse, iterations = None, grid, jnp.zeros((), int)
     for problem in problems:
         start = None if found is None else found.noise
-        found = _lanes(settings, problem, start, batch_size)
-        iterations = iterations + found.num_iterations
+        found = _lanes(settings, problem, start, coarse, batch_size)
+        iterations, coarse = iterations + found.num_iterations, problem.level.target.shape[1:]
     assert found is not None, "there is at least one resolution"
-    fine = jax.vmap(lambda noise: refined(noise, grid))(found.noise)
+    model = problems[0].model
+    fine = jax.vmap(lambda noise: _refined(model, noise, coarse, grid))(found.noise)
     return found._replace(noise=fine, num_iterations=iterations)
 
 
 @eqx.filter_jit
-def _lanes(settings: Settings, problems: ImageProblem, start, batch_size: int) -> Found:
+def _lanes(
+    settings: Settings, problems: ImageProblem, start, coarse: tuple[int, ...], batch_size: int
+) -> Found:
     arrays, rest = eqx.partition(problems, eqx.is_array)
 
     def one(lane):
         problem, before = eqx.combine(lane[0], rest), lane[1]
-        noise = problem.at_rest() if before is None else refined(before, problem.level.grid)
+        noise = problem.at_rest()
+        if before is not None:
+            noise = problem.model.refined(before, coarse, problem.level.grid)
         state = settings.minimiser.init(problem, noise, settings.max_iterations)
         tolerance = jnp.asarray(settings.tolerance, state.value.dtype)
         state = descend(settings.minimiser, problem, state, tolerance, settings.max_iterations)
@@ -158,6 +172,11 @@ def _init(minimiser: LBFGS, problem: Minimisable, start, length: int) -> State:
 
 
 @eqx.filter_jit
+def _refined(model: AbstractModel, unknowns, coarse: tuple[int, ...], fine: tuple[int, ...]):
+    return model.refined(unknowns, coarse, fine)
+
+
+@eqx.filter_jit
 def descend(minimiser: LBFGS, problem: Minimisable, state: State, tolerance, until) -> State:
     """Iterate until settled, or until iteration `until`."""
     # the gradient need not vanish where images have noise
@@ -167,16 +186,3 @@ def descend(minimiser: LBFGS, problem: Minimisable, state: State, tolerance, unt
         lambda state: minimiser.step(problem, state, never),
         state,
     )
-
-
-@eqx.filter_jit
-def refined(noise, grid: tuple[int, ...]):
-    """White coordinates on a finer grid, which drive about the same velocities."""
-    d = len(grid)
-    lead, coarse = noise.shape[:-d], noise.shape[-d:]
-    if coarse == grid:
-        return noise
-    fine = jax.image.resize(noise, (*lead, *grid), "linear")
-    # they are like densities, of which each point holds the root of its volume
-    ratio = np.prod(coarse) / np.prod(grid)
-    return fine * jnp.sqrt(jnp.asarray(ratio, noise.dtype))
