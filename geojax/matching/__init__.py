@@ -3,6 +3,9 @@
 from geojax.matching.atlas import Atlas as Atlas, atlas as atlas
 from geojax.matching.images import (
     ImageMatch as ImageMatch,
+    LabelPair as LabelPair,
+    LandmarkPair as LandmarkPair,
+    ShapePair as ShapePair,
     Stationary as Stationary,
     TimeDependent as TimeDependent,
     load_image_match as load_image_match,
