@@ -68,8 +68,8 @@ class LandmarkPair(AbstractPair):
 
     Args:
         source, target: `[n, d]`, in the units of the worlds of the images, in the same order.
-        sigma: accuracy of the landmarks, in units of the source's world; two points of the
-            target's grid by default. Smaller pulls harder.
+        sigma: accuracy of the landmarks, in units of the source's world; by default the (geometric
+            mean) spacing of the target. Smaller pulls harder.
 
     Raises:
         InputError: other numbers or dimensions of both, no finite points, or a sigma not positive.

@@ -37,7 +37,7 @@ _FINEST, _RATIO, _PART = 2.0, 3.0, 0.2
 # The default weight is that many squared scales for each cell of the widest kernel.
 _WEIGHT = 2.0
 # Accuracy of points beside the images, in spacings.
-_ACCURACY = 2.0
+_ACCURACY = 1.0
 
 
 def match_images(
