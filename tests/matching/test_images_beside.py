@@ -143,6 +143,36 @@ class TestTogether:
         assert float(usual.cost(level, None)) == pytest.approx(float(coarse.cost(level, None)))
 
 
+def test_shapes_count_like_landmarks_in_their_cells():
+    """One for each cell of the widest kernel; and they are compared as coarsely as seen."""
+    pair = bent(HIDDEN), HIDDEN
+    level, (marks,) = posed(LandmarkPair(*pair, sigma=2.0))
+    _, (apart,) = posed(ShapePair(*pair, "landmarks", sigma=2.0))
+    assert float(apart.cost(level, None)) == pytest.approx(float(marks.cost(level, None)))
+    _, (one,) = posed(ShapePair(*pair, "landmarks", sigma=200.0), unit=UNIT._replace(scale=600.0))
+    assert float(one.cost(level, None)) == pytest.approx(float(marks.cost(level, None)) / 4)
+    ring = [2.0, 22.0] + 7 * CIRCLE[:-1]
+    curves = ShapePair(Curve(bent(ring)), Curve(ring))
+    (fine,), (coarse,) = (posed(curves, factor=factor)[1] for factor in (1, 4))
+    for term, factor in ((fine, 1), (coarse, 4)):
+        scale = term.fidelity.kernel.finest_scale
+        assert float(scale) == pytest.approx(factor * curves.fidelity.kernel.finest_scale)
+
+
+def test_programs_are_shared():
+    """Numbers, names and accuracies are no part of a program."""
+    labels = LabelPair(Image(STRIPES, AFFINE), Image(STRIPES, AFFINE))
+    first = [LandmarkPair(HIDDEN, HIDDEN), labels]
+    second = {
+        "a": LandmarkPair(bent(HIDDEN), HIDDEN, sigma=7.0),
+        "b": LabelPair(Image(STRIPES + 3, AFFINE), Image(STRIPES + 3, AFFINE), weight=3.0),
+    }
+    terms = [posed(pairs)[1] for pairs in (first, second)]
+    assert jax.tree.structure(terms[0]) == jax.tree.structure(terms[1])
+    kinds = [[(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(t)] for t in terms]
+    assert kinds[0] == kinds[1]
+
+
 class TestWorlds:
     """Grids with spacings, axes and places of their own, and affine maps."""
 
@@ -184,6 +214,17 @@ class TestWorlds:
         moved = jnp.broadcast_to(jnp.asarray(shift)[:, None, None], (2, *level.grid))
         assert float(term.cost(level, moved)) == pytest.approx(0, abs=1e-9)
         assert float(term.cost(level, -moved)) > float(term.cost(level, None)) > 1
+
+    def test_accuracy_in_both_worlds(self):
+        """By default that of the target; what is given is a length of the source's world."""
+        wide = np.diag([3.0, 3.0, 1.0])
+        source = Image(SOURCE.values, wide @ AFFINE)
+        plain, gap = HIDDEN, np.array([0.7, -0.4])
+        level, (near,) = posed(LandmarkPair(plain + gap, plain))
+        _, (far,) = posed(LandmarkPair(3 * (plain + gap), plain), source, TARGET, wide)
+        assert float(far.cost(level, None)) == pytest.approx(float(near.cost(level, None)))
+        _, (given,) = posed(LandmarkPair(3 * (plain + gap), plain, sigma=6.0), source, TARGET, wide)
+        assert float(given.cost(level, None)) == pytest.approx(float(near.cost(level, None)))
 
     def test_the_match_that_is_told(self):
         """With an affine map and turned grids, what is told is where the match leads points."""

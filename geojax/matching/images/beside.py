@@ -74,6 +74,12 @@ class LandmarkPair(AbstractPair):
     Raises:
         InputError: other numbers or dimensions of both, no finite points, or a sigma not positive.
 
+    Example:
+        >>> import numpy as np
+        >>> marks = np.array([[3.0, 4.0], [7.0, 5.0]])
+        >>> LandmarkPair(marks, marks + 1.0, sigma=2.0).sigma
+        2.0
+
     Reference: `[joshi2000landmark]`, `[johnson2002consistent]`.
     """
 
@@ -122,6 +128,13 @@ class ShapePair(AbstractPair):
     Raises:
         InputError: shapes of different kinds or dimensions, clouds without a fidelity, or a sigma
             that is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> from geojax.shapes import Curve
+        >>> square = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0]])
+        >>> type(ShapePair(Curve(square), Curve(square + 1.0)).fidelity).__name__
+        'Varifold'
 
     Reference: `[charon2013varifold]`.
     """
@@ -180,6 +193,11 @@ class LabelPair(AbstractPair):
     Raises:
         InputError: no images, other dimensions, values that are no integers, no label in common, or
             a weight that is not positive. A warning names labels that only one of both has.
+
+    Example:
+        >>> first, second = Image([[0, 1, 1], [0, 2, 2]]), Image([[0, 0, 1], [0, 0, 2]])
+        >>> LabelPair(first, second).labels
+        (1, 2)
 
     Reference: `[milletari2016vnet]`.
     """
