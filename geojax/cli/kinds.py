@@ -13,7 +13,10 @@ from geojax.io import files
 IMAGE_ENDINGS = (".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 IMAGE_FIDELITIES = ("lncc", "ssd", "nmi")
-_IMAGES_ONLY = ("model", "affine", "source_mask", "target_mask")
+_IMAGES_ONLY = (
+    *("model", "affine", "source_mask", "target_mask"),
+    *("landmarks", "surfaces", "labels", "accuracy"),
+)
 _POINTS_ONLY = ("control_points", "merge_duplicates")
 _POINTS: dict[str, Any] = {
     "kernel": "gaussian",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from geojax._core.errors import InputError, NumericalError
-from geojax.cli import image_files, kinds, match as matching
+from geojax.cli import image_beside, image_files, kinds, match as matching
 from geojax.cli.naming import named_options
 from geojax.cli.options import Match
 from geojax.cli.run import Run
@@ -26,6 +26,7 @@ LABELS = {
     "sd_log_jacobian": ("standard deviation of log Jacobian", ""),
     "inverse_error": ("largest error of moving there and back", "u"),
     "iterations": ("iterations", ""),
+    **image_beside.labels(),
     "seconds": ("seconds of the search", "s"),
 }
 
@@ -42,10 +43,13 @@ def run(options: Match, run: Run) -> dict[str, Any]:
     files = {name: file for name, file in read.items() if file is not None}
     for file in files.values():
         run.add_input(file.path)
+    beside = image_beside.read(options, source.values.ndim, run)
     run.check_folder(options.out)
     with named_options(options, {name: str(file.path) for name, file in files.items()}):
         images = {name: image_files.to_image(file, options.x64) for name, file in files.items()}
         chosen = arguments(options, images["target"])
+        if beside:
+            chosen["beside"] = image_beside.pairs(beside, options, images)
         run.claim(options.out)
         run.progress("compiling")
         started = time.perf_counter()
@@ -120,6 +124,7 @@ def describe(found: Any) -> dict[str, Any]:
         "smallest_determinant": found.smallest_determinant,
         "sd_log_jacobian": regular["sd_log"],
         "inverse_error": found.inverse_error,
+        **image_beside.figures(found),
     }
 
 

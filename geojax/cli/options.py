@@ -101,6 +101,17 @@ class Match(Common):
     """Images: file on the grid of SOURCE that is positive where the source counts."""
     target_mask: str | None = None
     """Images: file on the grid of TARGET that is positive where the target counts."""
+    landmarks: tuple[str, str] | None = None
+    """Images: point files of landmarks in the source and, in the same order, in the target, which
+    the deformation brings together as well."""
+    surfaces: tuple[str, str] | None = None
+    """Images: meshes or curves in the source and in the target, brought together as well."""
+    labels: tuple[str, str] | None = None
+    """Images: label images of the source and of the target, brought together as well; label 0 is
+    background."""
+    accuracy: float | None = None
+    """Images: how far landmarks or surfaces may be off, in the unit of the world of the source; a
+    voxel of the target if not given."""
     config: str | None = None
     """TOML file with these options; what the command line gives goes first."""
 

@@ -3,8 +3,11 @@
 from geojax.matching.atlas import Atlas as Atlas, atlas as atlas
 from geojax.matching.images import (
     ImageMatch as ImageMatch,
+    LabelPair as LabelPair,
+    LandmarkPair as LandmarkPair,
     Metamorphosis as Metamorphosis,
     NeuralVelocity as NeuralVelocity,
+    ShapePair as ShapePair,
     Shooting as Shooting,
     Stationary as Stationary,
     TimeDependent as TimeDependent,

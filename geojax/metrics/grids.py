@@ -23,7 +23,6 @@ from geojax._core.grids import (
 )
 from geojax.metrics.base import AbstractMetric
 
-
 # Waves of which the kernel passes less than this part count as not passed.
 _UNTOLD = 1e-3
 
@@ -78,8 +77,7 @@ class AbstractGridMetric(AbstractMetric):
         return self._filter(velocity, -0.5)
 
     def sharpened(self, values: Float[Array, "*lead_and_grid"]) -> Float[Array, "*lead_and_grid"]:
-        """Momenta of white coordinates, as far as they can be told: `flat(root(noise))` for waves
-        that the kernel passes, damped for those that it does not."""
+        """Momenta of white coordinates, but of waves that the kernel hardly passes."""
         multiplier = self._multiplier(values.shape[values.ndim - self.spacing.shape[0] :])
         multiplier = multiplier + _UNTOLD * jnp.max(multiplier)
         return filter_waves(values, multiplier**-0.5, self.boundary)

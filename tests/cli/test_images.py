@@ -1,5 +1,6 @@
 """Images on the command line: matched, moved both ways, measured, and refused where they must."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -32,6 +33,7 @@ from geojax.cli.match_image import failure
 from geojax.cli.options import Match
 from geojax.cli.run import Run
 from geojax.io.displacements import read_displacement
+from geojax.matching.images.result import Carried
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +209,65 @@ class TestMatch:
         half = 0.5 * np.linalg.norm(SHIFT)
         assert figures["mean_displacement"] == pytest.approx(half, rel=1e-5)
         assert figures["residual_before"] == 4 * figures["residual"]
+
+    def test_what_lies_beside(self, space, command, monkeypatch):
+        """Landmarks, surfaces and labels are read, handed on in order, and told."""
+        given = {}
+        told = tuple(Carried(k, 2.0, 0.5) for k in ("landmarks", "surfaces", "labels"))
+
+        def match_images(**arguments):
+            given.update(arguments)
+            return dataclasses.replace(shifted(space), beside=told)
+
+        monkeypatch.setattr("geojax.matching.match_images", match_images)
+        corners = CENTRE + 3 * np.concatenate([np.zeros((1, 3)), np.eye(3)])
+        faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+        for name, shift in (("a", np.zeros(3)), ("b", SHIFT)):
+            io.write_points(f"{name}.csv", corners + shift)
+            io.write_points(f"{name}.ply", (corners + shift).astype(np.float32), faces=faces)
+        labels = [space / f"{name}-labels.nii.gz" for name in ("source", "target")]
+        outcome = command(
+            *("match", space / "source.nii.gz", space / "target.nii.gz", "--out", "run"),
+            *("--landmarks", "a.csv", "b.csv", "--surfaces", "a.ply", "b.ply"),
+            *("--labels", *labels, "--accuracy", 0.5),
+        )
+        assert outcome.code == 0, outcome.err
+        assert outcome.err == ""
+        pairs = given["beside"]
+        assert list(pairs) == ["landmarks", "surfaces", "labels"]
+        for name in ("landmarks", "surfaces"):
+            np.testing.assert_allclose(pairs[name].source, corners, atol=1e-6)
+            np.testing.assert_allclose(pairs[name].target, corners + SHIFT, atol=1e-6)
+            assert pairs[name].sigma == 0.5
+        assert pairs["labels"].labels == (1, 20_000_003)
+        np.testing.assert_allclose(pairs["labels"].target.affine, OF_TARGET)
+        result = json.loads(Path("run/result.json").read_text())
+        assert result["figures"]["landmarks_before"] == 2.0
+        assert result["figures"]["labels_after"] == 0.5
+        assert len(result["inputs"]) == 8
+        assert "distance of the landmarks, root mean square, after" in outcome.out
+        again = command("apply", "run", "a.csv", "--out", "there")
+        assert again.code == 0, again.err
+
+    @pytest.mark.slow
+    def test_a_match_with_landmarks(self, command):
+        """Of pictures that show nothing, by three points."""
+        shade = np.tile(np.arange(30, dtype=np.uint8) * 8, (24, 1))
+        io.write_image("a.png", shade)
+        marks = np.array([[8.0, 8.0], [12.0, 20.0], [17.0, 12.0]])
+        io.write_points("a.csv", marks)
+        io.write_points("b.csv", marks + np.array([[1.5, 0.0], [-1.0, 0.0], [1.0, 0.0]]))
+        outcome = command(
+            *("match", "a.png", "a.png", "--out", "run", "--affine", "none", "--scale", 5),
+            *("--landmarks", "a.csv", "b.csv", "--accuracy", 0.5, "--tolerance", 0.05),
+        )
+        assert outcome.code == 0, outcome.err
+        figures = json.loads(Path("run/result.json").read_text())["figures"]
+        assert figures["landmarks_before"] == pytest.approx(np.sqrt(4.25 / 3))
+        assert figures["landmarks_after"] < 0.3 * figures["landmarks_before"]
+        assert command("apply", "run", "a.csv", "--out", "there").code == 0
+        gap = io.read_points("there/a.csv").points - io.read_points("b.csv").points
+        assert np.max(np.abs(gap)) < 0.5
 
     def test_failures_name_the_options_that_mend_them(self):
         from types import SimpleNamespace as Fake

@@ -1,5 +1,10 @@
 """Matching of images: models, resolutions, the affine start, and the deformation found."""
 
+from geojax.matching.images.beside import (
+    LabelPair as LabelPair,
+    LandmarkPair as LandmarkPair,
+    ShapePair as ShapePair,
+)
 from geojax.matching.images.many import match_many_images as match_many_images
 from geojax.matching.images.match import match_images as match_images
 from geojax.matching.images.models import (

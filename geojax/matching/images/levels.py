@@ -65,6 +65,17 @@ class Level(eqx.Module):
         displacement: Float[Array, "d *grid"] | None = None,
     ) -> tuple[Float[Array, "*grid"], Float[Array, "*grid"]]:
         """The same by another affine part."""
+        places = self.places(matrix, offset, displacement)
+        values, weights = sample(jnp.stack([self.source, self.source_weights]), places)
+        return values, weights * self.weights
+
+    def places(
+        self,
+        matrix: Float[Array, "d d"],
+        offset: Float[Array, " d"],
+        displacement: Float[Array, "d *grid"] | None = None,
+    ) -> Float[Array, "d *grid"]:
+        """Where the points of the grid lead to, as indices of the source."""
         d = len(self.grid)
         indices = indices_of(self.grid, self.target.dtype)
         column = (d,) + (1,) * d
@@ -72,9 +83,7 @@ class Level(eqx.Module):
             indices = indices + displacement / self.spacing.reshape(column)
         # coordinates need all digits, which products on a GPU do not keep by themselves
         places = jnp.tensordot(matrix, indices, axes=1, precision=jax.lax.Precision.HIGHEST)
-        places = places + offset.reshape(column)
-        values, weights = sample(jnp.stack([self.source, self.source_weights]), places)
-        return values, weights * self.weights
+        return places + offset.reshape(column)
 
 
 def distance_of(
@@ -154,20 +163,25 @@ def pooled(image: Padded, factor: int) -> Padded:
     """The same at a lower resolution: weighted means over blocks of points."""
     if factor == 1:
         return image
-    frame = image.frame
-    affine = frame.affine.copy()
-    affine[:-1, -1] += affine[:-1, :-1] @ np.full(len(frame.grid), (factor - 1) / 2)
-    affine[:-1, :-1] *= factor
-    total = _blocks(image.weights, factor)
-    values = _blocks(image.values * image.weights, factor)
-    plain = _blocks(image.values, factor) / factor ** len(frame.grid)
+    frame = pooled_frame(image.frame, factor)
+    total = blocks(image.weights, factor)
+    values = blocks(image.values * image.weights, factor)
+    plain = blocks(image.values, factor) / factor ** len(frame.grid)
     values = np.where(total > 0, values / np.where(total > 0, total, 1), plain)
     weights = total / factor ** len(frame.grid)
     dtype = image.values.dtype
-    return Padded(Frame(values.shape, affine), values.astype(dtype), weights.astype(dtype))
+    return Padded(frame, values.astype(dtype), weights.astype(dtype))
 
 
-def _blocks(values: np.ndarray, factor: int) -> np.ndarray:
+def pooled_frame(frame: Frame, factor: int) -> Frame:
+    """The grid of the middles of blocks of points."""
+    affine = frame.affine.copy()
+    affine[:-1, -1] += affine[:-1, :-1] @ np.full(len(frame.grid), (factor - 1) / 2)
+    affine[:-1, :-1] *= factor
+    return Frame(tuple(n // factor for n in frame.grid), affine)
+
+
+def blocks(values: np.ndarray, factor: int) -> np.ndarray:
     """Sums over blocks of a grid whose sizes are multiples of the factor."""
     for axis in range(values.ndim):
         before, after = values.shape[:axis], values.shape[axis + 1 :]

@@ -9,6 +9,7 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import throw_if_failed
 from geojax.matching.images.affine import KINDS, fit_affine
+from geojax.matching.images.beside import Unit, as_beside
 from geojax.matching.images.levels import Padded, level_of, padded
 from geojax.matching.images.models import AbstractModel, Stationary
 from geojax.matching.images.result import ImageMatch
@@ -36,6 +37,8 @@ _CORRELATED = 2.0
 _FINEST, _RATIO, _PART = 2.0, 3.0, 0.2
 # The default weight is that many squared scales for each cell of the widest kernel.
 _WEIGHT = 2.0
+# Accuracy of points beside the images, in spacings.
+_ACCURACY = 1.0
 
 
 def match_images(
@@ -49,6 +52,7 @@ def match_images(
     affine: Any = "affine",
     source_mask: Any = None,
     target_mask: Any = None,
+    beside: Any = None,
     factors: Any = None,
     tolerance: Any = 1e-2,
     max_iterations: int = 100,
@@ -78,6 +82,9 @@ def match_images(
             such a map itself (`[d + 1, d + 1]`, from the target's world to the source's), or None
             where the worlds agree.
         source_mask, target_mask: how much each point counts, on the grids of the images.
+        beside: what lies beside the images and is carried by the same deformation: `LandmarkPair`,
+            `ShapePair`, `LabelPair`, a list of such, or a dictionary that names them. Their default
+            prices do not depend on `weight`. An affine map is found by the images alone.
         factors: resolutions: points per block along each axis, from coarse to fine. One that does
             not end with 1 saves most of the time; the deformation is refined to the target's grid.
         tolerance: a resolution is done when the last five iterations brought less than this part
@@ -113,11 +120,14 @@ def match_images(
     pair, price, settings = pose(
         source, target, source_mask, target_mask, given, search, minimiser, progress
     )
+    lying = as_beside(beside, source, target, _unit(price.metric, pair.target))
+    price = price._replace(beside=lying)
     world = as_world(affine, pair, settings.factors)
     check_overlap(pair, world)
     result = resolutions(pair, world, price, settings)
     problem = problem_at(1, pair, world, price)
-    found = ImageMatch.of(source, target, problem, result, world, pair)
+    names = () if lying is None else lying.names
+    found = ImageMatch.of(source, target, problem, result, world, pair, names)
     return throw_if_failed(found, found.result, what="match_images") if throw else found
 
 
@@ -135,7 +145,7 @@ def pose(
     """The arguments of `match_images`, checked, with its defaults."""
     _check_pair(source, target)
     minimiser = LBFGS() if minimiser is None else minimiser
-    metric, fidelity, weight, model = (price[k] for k in Price._fields)
+    metric, fidelity, weight, model = (price[k] for k in Price._fields[:4])
     model = Stationary() if model is None else model
     _check_kinds(metric, fidelity, model, minimiser, source.dimension)
     checks.count(search["max_iterations"], "max_iterations")
@@ -301,6 +311,15 @@ def _default_weight(metric: AbstractGridMetric, target: Padded) -> float:
     volume = float(np.sum(target.weights)) * float(np.prod(target.frame.spacing))
     d = len(target.frame.grid)
     return _WEIGHT * scale**2 * volume / scale**d
+
+
+def _unit(metric: AbstractGridMetric, target: Padded) -> Unit:
+    """What the default prices of things beside the images are made of."""
+    return Unit(
+        scale=float(np.max(np.asarray(metric.scale))),
+        sigma=_ACCURACY * mean_spacing(target.frame.spacing),
+        weight=_default_weight(metric, target),
+    )
 
 
 def as_world(affine, pair: Pair, factors: tuple[int, ...]) -> np.ndarray:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from geojax.matching.images.levels import Level, distance_of
 from geojax.matching.images.models import AbstractModel, Motion
+from geojax.matching.images.terms import AbstractTerm
 from geojax.metrics import AbstractGridMetric
 from geojax.shapes import AbstractImageFidelity
 
@@ -42,6 +43,7 @@ class ImageProblem(eqx.Module):
         fidelity: distance of images on one grid.
         weight: price of a unit of fidelity.
         level: both images.
+        beside: what else is carried, and adds its cost.
     """
 
     model: AbstractModel
@@ -49,6 +51,7 @@ class ImageProblem(eqx.Module):
     fidelity: AbstractImageFidelity
     weight: Float[Array, ""]
     level: Level
+    beside: tuple[AbstractTerm, ...] = ()
 
     def at_rest(self) -> Float[Array, "..."]:
         """Unknowns that a search starts from."""
@@ -68,9 +71,15 @@ class ImageProblem(eqx.Module):
         return distance_of(self.fidelity, self.level, (image, weights))
 
     def objective(self, unknowns: Float[Array, "..."]) -> Float[Array, ""]:
-        """Energy plus weighted fidelity."""
+        """Energy plus weighted fidelity, and the cost of what lies beside."""
         motion = self.move(unknowns)
-        return motion.energy + self.weight * self.distance(motion)
+        cost = motion.energy + self.weight * self.distance(motion)
+        return cost + self.aside(motion.displacement)
+
+    def aside(self, displacement: Float[Array, "d *grid"] | None) -> Float[Array, ""]:
+        """Cost of all that lies beside the images."""
+        costs = [term.cost(self.level, displacement) for term in self.beside]
+        return sum(costs, start=jnp.zeros((), self.level.target.dtype))
 
     def constant(self) -> Float[Array, ""]:
         """All of the objective depends on the deformation."""

@@ -1,7 +1,7 @@
 """What a match of images found: a deformation that moves images, labels and points."""
 
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,6 +18,22 @@ from geojax.matching.images.levels import Frame, padded_frame
 from geojax.matching.images.problem import ImageProblem
 from geojax.matching.images.search import Found, Pair
 from geojax.shapes import Image
+
+
+class Carried(NamedTuple):
+    """How far something beside the images is from its partner.
+
+    Attributes:
+        name: of the pair.
+        before: distance after the affine map alone.
+        after: distance after the deformation. Of landmarks the root mean square, of shapes the
+            distance of their fidelity, in the world of the source; of labels one minus the mean
+            overlap.
+    """
+
+    name: str
+    before: float
+    after: float
 
 
 class ImageMatch(eqx.Module):
@@ -44,6 +60,8 @@ class ImageMatch(eqx.Module):
         inverse_error: largest distance from the start after moving there and back, of points of
             the target.
         result: result code.
+        beside: for each thing beside the images its name, and how far it is from its partner before
+            and after.
     """
 
     source: Image
@@ -63,6 +81,7 @@ class ImageMatch(eqx.Module):
     folds: int
     smallest_determinant: float
     inverse_error: float
+    beside: tuple[Carried, ...] = eqx.field(static=True, default=())
 
     @classmethod
     def of(
@@ -73,10 +92,11 @@ class ImageMatch(eqx.Module):
         found: Found,
         affine: np.ndarray,
         pair: Pair,
+        names: tuple[str, ...] = (),
     ) -> "ImageMatch":
         """Put together from where a search ended, and the problem on the grid of the target."""
         frame = pair.target.frame
-        motion, push, residual, before = _measured(problem, found.noise)
+        motion, push, residual, before, carried = _measured(problem, found.noise)
         pull, change = motion.displacement, motion.change
         finite = jnp.isfinite(found.value) & jnp.all(jnp.isfinite(pull))
         code = first_failure(
@@ -104,6 +124,9 @@ class ImageMatch(eqx.Module):
             folds=int(np.sum(~(det > 0))),
             smallest_determinant=float(np.min(det)),
             inverse_error=float(np.max(np.linalg.norm(there, axis=0))),
+            beside=tuple(
+                Carried(name, *map(float, ends)) for name, ends in zip(names, carried, strict=True)
+            ),
         )
 
     @property
@@ -200,8 +223,9 @@ class ImageMatch(eqx.Module):
         for name in ("source", "target"):
             image = getattr(self, name)
             arrays |= {f"{name}_values": image.values, f"{name}_affine": image.affine}
-        metadata = {name: _plain(getattr(self, name)) for name in _QUALITY}
+        metadata: dict[str, Any] = {name: _plain(getattr(self, name)) for name in _QUALITY}
         metadata["result"] = result_name(self.result)
+        metadata["beside"] = [[x.name, _plain(x.before), _plain(x.after)] for x in self.beside]
         save_arrays(folder, "deformation", arrays, metadata, kind=KIND)
 
     @property
@@ -276,7 +300,8 @@ def load_image_match(folder: str | FilePath) -> ImageMatch:
             k: metadata[k] if k == "folds" else float(metadata[k]) for k in _QUALITY
         }
         result = result_named(metadata["result"])
-        return ImageMatch(**images, **numbers, **quality, result=result)
+        beside = tuple(Carried(k, float(a), float(b)) for k, a, b in metadata.get("beside", []))
+        return ImageMatch(**images, **numbers, **quality, result=result, beside=beside)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder}: is not a match of images as geojax writes it ({error!r}); save it anew"
@@ -291,7 +316,9 @@ def _plain(number: int | float) -> int | float | str:
 @eqx.filter_jit
 def _measured(problem: ImageProblem, noise):
     motion, push = problem.move(noise), problem.move(noise, push=True).displacement
-    return motion, push, problem.distance(motion), problem.distance(None)
+    places = None, motion.displacement
+    carried = [tuple(t.distance(problem.level, u) for u in places) for t in problem.beside]
+    return motion, push, problem.distance(motion), problem.distance(None), carried
 
 
 @eqx.filter_jit

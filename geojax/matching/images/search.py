@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from geojax.matching.images.beside import Beside
 from geojax.matching.images.levels import Padded, level_of, pooled
 from geojax.matching.images.models import AbstractModel
 from geojax.matching.images.problem import ImageProblem
@@ -51,6 +52,7 @@ class Price(NamedTuple):
     fidelity: AbstractImageFidelity
     weight: float | Float[Array, ""]
     model: AbstractModel
+    beside: Beside | None = None
 
 
 class Found(NamedTuple):
@@ -74,7 +76,8 @@ def problem_at(factor: int, pair: Pair, world: np.ndarray, price: Price) -> Imag
     level = level_of(pooled(pair.source, factor), pooled(pair.target, factor), world)
     weight = jnp.asarray(price.weight, level.target.dtype)
     metric = _at(price.metric, level.spacing)
-    return ImageProblem(price.model, metric, price.fidelity, weight, level)
+    beside = () if price.beside is None else price.beside.at(factor, level, world)
+    return ImageProblem(price.model, metric, price.fidelity, weight, level, beside)
 
 
 def resolutions(pair: Pair, world: np.ndarray, price: Price, settings: Settings) -> Found:
