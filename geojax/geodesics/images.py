@@ -20,8 +20,8 @@ from geojax._core.grids import divergence
 from geojax.actions import Images
 from geojax.flows.grids import compose, inverse, pull_back
 from geojax.flows.interpolation import Ends
-from geojax.geodesics.shooting import check_fit, like_state
-from geojax.metrics import AbstractGridMetric
+from geojax.geodesics.shooting import like_state
+from geojax.metrics import AbstractGridMetric, AbstractMetric
 
 
 class ImageGeodesic(eqx.Module):
@@ -58,7 +58,7 @@ class _State(eqx.Module):
 
 
 def shoot_image(
-    metric: AbstractGridMetric,
+    metric: AbstractMetric,
     image: Any,
     momentum: Any,
     *,
@@ -106,8 +106,11 @@ def shoot_image(
 
     Reference: `[beg2005computing]`, `[vialard2012diffeomorphic]`, `[trouve2005metamorphoses]`.
     """
+    if not isinstance(metric, AbstractGridMetric):
+        raise InputError(
+            f"Argument metric must be `GaussianGrid` or `Sobolev`, but is {type(metric).__name__}."
+        )
     action = Images(metric.spacing, metric.boundary)
-    check_fit(metric, action)
     image = action.check(image, "image")
     momentum = like_state(momentum, image, "momentum")
     checks.count(num_steps, "num_steps")

@@ -23,9 +23,6 @@ from geojax._core.grids import (
 )
 from geojax.metrics.base import AbstractMetric
 
-# Waves of which the kernel passes less than this part count as not passed.
-_UNTOLD = 1e-3
-
 
 def _as_scales(value: Any) -> Float[Array, " k"]:
     value = checks.as_real(checks.positive(value, "scale"))
@@ -75,12 +72,6 @@ class AbstractGridMetric(AbstractMetric):
     def unroot(self, velocity: Float[Array, "d *grid"]) -> Float[Array, "d *grid"]:
         """White coordinates of a velocity: the inverse of `root`."""
         return self._filter(velocity, -0.5)
-
-    def sharpened(self, values: Float[Array, "*lead_and_grid"]) -> Float[Array, "*lead_and_grid"]:
-        """Momenta of white coordinates, but of waves that the kernel hardly passes."""
-        multiplier = self._multiplier(values.shape[values.ndim - self.spacing.shape[0] :])
-        multiplier = multiplier + _UNTOLD * jnp.max(multiplier)
-        return filter_waves(values, multiplier**-0.5, self.boundary)
 
     def on(self, grid: tuple[int, ...], dtype: Any) -> Callable[[Array], Array]:
         """`sharp` on one grid, with what does not depend on the momentum computed once."""
