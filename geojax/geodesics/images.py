@@ -32,7 +32,7 @@ class ImageGeodesic(eqx.Module):
         images: carried along, with all changes of their intensities, `[k, *grid]`.
         momenta: `[k, *grid]`.
         displacements: `x -> x + u(x)` back to time zero, by which images are pulled along,
-            `[k, d, *grid]`.
+            `[k, d, *grid]`; None if not asked for.
         changes: what has been added to the intensities, `[k, *grid]`; None if nothing may be.
         pushed: displacement from time zero to the last, `[d, *grid]`; None if not asked for.
         energies: what the path has cost, the integral of half the squared speed, `[k]`. Where the
@@ -42,7 +42,7 @@ class ImageGeodesic(eqx.Module):
     times: Float[Array, " k"]
     images: Float[Array, "k *grid"]
     momenta: Float[Array, "k *grid"]
-    displacements: Float[Array, "k d *grid"]
+    displacements: Float[Array, "k d *grid"] | None
     changes: Float[Array, "k *grid"] | None
     pushed: Float[Array, "d *grid"] | None
     energies: Float[Array, " k"]
@@ -51,7 +51,7 @@ class ImageGeodesic(eqx.Module):
 class _State(eqx.Module):
     image: Float[Array, "*grid"]
     momentum: Float[Array, "*grid"]
-    displacement: Float[Array, "d *grid"]
+    displacement: Float[Array, "d *grid"] | None
     change: Float[Array, "*grid"] | None
     pushed: Float[Array, "d *grid"] | None
     energy: Float[Array, ""]
@@ -66,6 +66,7 @@ def shoot_image(
     num_steps: int = 10,
     num_checkpoints: int | None = None,
     intensity_price: Any = None,
+    pull: bool = True,
     push: bool = False,
     order: int = 1,
 ) -> ImageGeodesic:
@@ -86,6 +87,7 @@ def shoot_image(
             next, for the time of one more evaluation. By default every step is kept.
         intensity_price: price c of changing intensities, `c / 2` times the integral of the squared
             rate: metamorphosis. By default they are only carried along.
+        pull: also the displacements, by which other things are pulled along.
         push: also the displacement forwards, for which each step is inverted.
         order: of the interpolation, 1 or 3.
 
@@ -134,7 +136,7 @@ def shoot_image(
     start = _State(
         image,
         momentum,
-        zero,
+        zero if pull else None,
         None if intensity_price is None else jnp.zeros_like(image),
         zero if push else None,
         jnp.zeros((), image.dtype),
@@ -177,11 +179,12 @@ class _Step(eqx.Module):
         energy = state.energy + 0.5 * length * jnp.sum(covector * velocity)
         shift = -length * velocity
         ends: Ends = "wrap" if metric.boundary == "periodic" else "edge"
-        fields = [state.image[None], state.momentum[None], state.displacement]
+        fields = [state.image, state.momentum]
         if state.change is not None:
-            fields.append(state.change[None])
-        moved = pull_back(jnp.concatenate(fields), shift, spacing, order=self.order, ends=ends)
-        d = shift.shape[0]
+            fields.append(state.change)
+        if state.displacement is not None:
+            fields.extend(state.displacement)
+        moved = pull_back(jnp.stack(fields), shift, spacing, order=self.order, ends=ends)
         image, momentum, change = moved[0], moved[1], None
         # mass stays with the points that it moves with
         momentum = momentum * (1 + divergence(shift, spacing.astype(shift.dtype), metric.boundary))
@@ -189,12 +192,15 @@ class _Step(eqx.Module):
             rate = self.rate(momentum)
             energy = energy + 0.5 * length * jnp.sum(momentum * rate)
             added = length * rate
-            image, change = image + added, moved[-1] + added
+            image, change = image + added, moved[2] + added
+        displacement = state.displacement
+        if displacement is not None:
+            displacement = shift + moved[-shift.shape[0] :]
         pushed = state.pushed
         if pushed is not None:
             back = inverse(shift, spacing, order=self.order, boundary=metric.boundary)
             pushed = compose(back, pushed, spacing, order=self.order, boundary=metric.boundary)
-        return _State(image, momentum, shift + moved[2 : 2 + d], change, pushed, energy)
+        return _State(image, momentum, displacement, change, pushed, energy)
 
 
 def _follow(step: _Step, start: _State, lengths, num_steps: int, num_checkpoints: int | None):

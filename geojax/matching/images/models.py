@@ -242,12 +242,14 @@ def _geodesic(model: Any, metric, unknowns, image, push: bool, price) -> Motion:
         num_steps=model.num_steps,
         num_checkpoints=model.num_checkpoints,
         intensity_price=price,
+        pull=not push,
         push=push,
     )
-    change = None if path.changes is None else path.changes[-1]
-    if path.pushed is not None:
-        return Motion(path.pushed, path.energies[-1], change)
-    return Motion(path.displacements[-1], path.energies[-1], change)
+    displacement = path.pushed if path.displacements is None else path.displacements[-1]
+    assert displacement is not None, "one of the two was asked for"
+    return Motion(
+        displacement, path.energies[-1], None if path.changes is None else path.changes[-1]
+    )
 
 
 class NeuralVelocity(AbstractModel):
