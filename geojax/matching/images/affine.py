@@ -177,14 +177,15 @@ def _in_world(frame, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
 def _starts(source: Padded, target: Padded, turned: bool) -> list[np.ndarray]:
     """Maps to start from: the identity and shifts of centres, as they are and turned."""
     d = len(target.frame.grid)
+    middle = _middle(target)
+    centres = (
+        (middle, middle),
+        (_middle(source), middle),
+        (_centre_of_brightness(source), _centre_of_brightness(target)),
+    )
     maps = []
     for turn in _turns(d) if turned else [np.eye(d)]:
-        middle = _middle(target)
-        for there, here in (
-            (middle, middle),
-            (_middle(source), middle),
-            (_centre_of_brightness(source), _centre_of_brightness(target)),
-        ):
+        for there, here in centres:
             world = np.eye(d + 1)
             world[:-1, :-1], world[:-1, -1] = turn, there - turn @ here
             maps.append(world)
