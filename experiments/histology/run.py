@@ -22,7 +22,7 @@ from PIL import Image as Picture
 
 from geojax import match_images
 from geojax.matching import ImageMatch
-from geojax.shapes import Image
+from geojax.shapes import LNCC, Image
 
 HERE = Path(__file__).parent
 STAINS = ("HE", "PanCytokeratin")
@@ -109,9 +109,14 @@ def geojax_errors(images, points) -> dict[str, tuple[np.ndarray, float]]:
     """
     before = np.linalg.norm(points[1] - points[0], axis=1)
     errors = {"before": (before, 0.0)}
+    step, area = float(images[1].spacing[0]), float(np.prod(images[1].spacing * images[1].grid))
+    # in the plane the default weight is twice the area
+    stiffer: dict[str, Any] = {"fidelity": LNCC(6 * step), "weight": 0.5 * area}
+    defaults: dict[str, Any] = {}
     for method, options in (
-        ("geojax", {}),
+        ("geojax", defaults),
         ("geojax, without the finest resolution", {"factors": (4, 2)}),
+        ("geojax, stiffer", stiffer),
     ):
         match_images(*images, **options)
         start = time.perf_counter()
