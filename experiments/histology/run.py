@@ -1,7 +1,7 @@
 """Match two stains of one kidney by their grey values, and score landmarks that it did not see.
 
     GEOJAX_DATA=<folder> python experiments/histology/run.py            # an eighth of the size
-    GEOJAX_DATA=<folder> python experiments/histology/run.py --full     # the README's table
+    GEOJAX_DATA=<folder> python experiments/histology/run.py --full     # a quarter too: the README's tables
 
 The folder holds `histology`. With antspyx installed (extra `ants`) its registrations match the same
 pictures in the same run. Writes `errors.json` and a picture into `--out`.
@@ -102,13 +102,13 @@ def landmarks(folder: Path, stains: tuple[str, ...]) -> list[np.ndarray]:
     return [points[:shared] for points in found]
 
 
-def geojax_errors(images, points) -> dict[str, tuple[np.ndarray, float]]:
+def geojax_errors(images, points) -> dict[str, tuple[np.ndarray, float | None]]:
     """Distances of landmarks of the target, carried to the source, from those of the source.
 
     Seconds are those of a second call; the affine map is part of the match.
     """
     before = np.linalg.norm(points[1] - points[0], axis=1)
-    errors = {"before": (before, 0.0)}
+    errors: dict[str, tuple[np.ndarray, float | None]] = {"before": (before, None)}
     step, area = float(images[1].spacing[0]), float(np.prod(images[1].spacing * images[1].grid))
     # in the plane the default weight is twice the area
     stiffer: dict[str, Any] = {"fidelity": LNCC(6 * step), "weight": 0.5 * area}
@@ -126,7 +126,7 @@ def geojax_errors(images, points) -> dict[str, tuple[np.ndarray, float]]:
         if not options:
             matrix = found.affine
             moved = points[1] @ matrix[:2, :2].T + matrix[:2, 2]
-            errors["geojax, affine map"] = (np.linalg.norm(moved - points[0], axis=1), float("nan"))
+            errors["geojax, affine map"] = (np.linalg.norm(moved - points[0], axis=1), None)
         moved = found.apply(points[1], inverse=True)
         errors[method] = (np.linalg.norm(moved - points[0], axis=1), seconds)
         print(f"{method}: {found.folds} folds, residual {float(found.residual):.3f}", flush=True)
@@ -142,7 +142,7 @@ def ants_or_none() -> Any:
     return ants
 
 
-def ants_errors(ants: Any, images, points) -> dict[str, tuple[np.ndarray, float]]:
+def ants_errors(ants: Any, images, points) -> dict[str, tuple[np.ndarray, float | None]]:
     """The same by antspyx, on the same cores."""
     import pandas
 
@@ -155,7 +155,7 @@ def ants_errors(ants: Any, images, points) -> dict[str, tuple[np.ndarray, float]
         for image in images
     )
     table = pandas.DataFrame(points[1], columns=["x", "y"])
-    errors = {}
+    errors: dict[str, tuple[np.ndarray, float | None]] = {}
     for method, kind in PEERS.items():
         start = time.perf_counter()
         found = ants.registration(fixed, moving, kind, random_seed=1)
