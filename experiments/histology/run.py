@@ -1,7 +1,7 @@
 """Match two stains of one kidney by their grey values, and score landmarks that it did not see.
 
     GEOJAX_DATA=<folder> python experiments/histology/run.py            # an eighth of the size
-    GEOJAX_DATA=<folder> python experiments/histology/run.py --full     # a quarter too: the README's tables
+    GEOJAX_DATA=<folder> python experiments/histology/run.py --full     # a quarter too: the README
 
 The folder holds `histology`. With antspyx installed (extra `ants`) its registrations match the same
 pictures in the same run. Writes `errors.json` and a picture into `--out`.
