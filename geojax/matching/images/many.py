@@ -89,12 +89,16 @@ def match_many_images(
         price |= {"metric": cost.metric, "fidelity": cost.fidelity}
         posed.append((pair, world, cost))
     assert settings is not None, "there is at least one pair"
-    stacks = [_stacked([problem_at(factor, *one) for one in posed]) for factor in settings.factors]
+    problems = [[problem_at(factor, *one) for one in posed] for factor in settings.factors]
+    stacks = [_stacked(each) for each in problems]
     found = resolutions_of_many(stacks, grids[1], settings, min(batch_size, len(posed)))
+    # from the device once, not once for each pair
+    lanes = [np.asarray(x) for x in found]
+    at_target = settings.factors[-1] == 1
     matches = []
     for place, (pair, world, cost) in enumerate(posed):
-        lane = Found(*(jnp.asarray(np.asarray(x)[place]) for x in found))
-        problem = problem_at(1, pair, world, cost)
+        lane = Found(*(jnp.asarray(x[place]) for x in lanes))
+        problem = problems[-1][place] if at_target else problem_at(1, pair, world, cost)
         images = sources[place], targets[place]
         match = ImageMatch.of(*images, problem, lane, world, pair.target.frame)
         if throw:
