@@ -83,9 +83,8 @@ def test_lanes_share_one_form():
         return jax.grad(lambda s: jnp.sum(jnp.sin(shifted(values, s))))(shift)
 
     program = str(jax.make_jaxpr(jax.vmap(jax.vmap(slope)))(values[None], shift[None]))
+    # a condition of each lane would have become a selection
     assert "cond[" in program
-    # what a condition of lanes becomes
-    assert "custom_vmap_call" not in program
     for large in (shift, shift.at[1].multiply(3.0)):
         lanes = jax.jit(jax.vmap(slope))(values, large)
         for k in range(3):
