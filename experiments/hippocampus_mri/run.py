@@ -2,13 +2,16 @@
 
     GEOJAX_DATA=<folder> python experiments/hippocampus_mri/run.py            # three pairs
     GEOJAX_DATA=<folder> python experiments/hippocampus_mri/run.py --full     # the README's table
+    GEOJAX_DATA=<folder> python experiments/hippocampus_mri/run.py --batch    # many in one program
 
 The folder holds `hippocampus_mri`. With antspyx installed (extra `ants`) SyN matches the same
-pairs in the same run. Writes `matches.csv`, `summary.json` and a picture into `--out`.
+pairs in the same run. Writes `matches.csv`, `summary.json` and a picture into `--out`; with
+`--batch` only `batch.json`.
 """
 
 import argparse
 import csv
+import functools
 import json
 import os
 import platform
@@ -20,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from geojax import io, match_images
+from geojax import io, match_images, match_many_images
 from geojax.matching import ImageMatch
 from geojax.matching.images.levels import padded
 from geojax.shapes import Image
@@ -33,14 +36,22 @@ LABELS = (1, 2)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="all pairs, in both directions")
+    parser.add_argument("--batch", action="store_true", help="all pairs side by side, one by one")
     parser.add_argument("--out", type=Path, default=HERE / "outcome")
     options = parser.parse_args()
     folder = data_folder()
     images = sorted((folder / "images").glob("*.nii.gz"))
     half = len(images) // 2
-    pairs = [(images[i], images[-1 - i]) for i in range(half if options.full else 3)]
-    if options.full:
+    whole = options.full or options.batch
+    pairs = [(images[i], images[-1 - i]) for i in range(half if whole else 3)]
+    if whole:
         pairs += [(b, a) for a, b in pairs]
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.batch:
+        figures = batch_figures(pairs)
+        (options.out / "batch.json").write_text(json.dumps(figures, indent=2) + "\n")
+        print(json.dumps(figures, indent=2))
+        return
     ants = syn_or_none()
     rows = []
     for source, target in pairs:
@@ -57,7 +68,6 @@ def main() -> None:
                 f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
             )
         )
-    options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "matches.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -132,6 +142,57 @@ def timed(source: Image, target: Image, **options: Any) -> tuple[ImageMatch, flo
     found = match_images(source, target, **options)
     jax.block_until_ready(found.pull)
     return found, time.perf_counter() - start
+
+
+def batch_figures(pairs: list[tuple[Path, Path]]) -> dict[str, Any]:
+    """The fast matches of all pairs, one by one and in one program for each resolution.
+
+    In one program all are filled up to the largest, and in a batch all wait for the slowest.
+    Seconds are those of second calls, affine maps included.
+    """
+    sources, targets, ours, theirs = (
+        [io.as_image(io.read_image(path), dtype) for path in paths]
+        for paths, dtype in (
+            ([a for a, _ in pairs], "float32"),
+            ([b for _, b in pairs], "float32"),
+            ([labels_of(a) for a, _ in pairs], "int32"),
+            ([labels_of(b) for _, b in pairs], "int32"),
+        )
+    )
+
+    def one_by_one() -> tuple[list[ImageMatch], float]:
+        several = zip(sources, targets, strict=True)
+        found = [timed(a, b, factors=(4, 2)) for a, b in several]
+        return [match for match, _ in found], sum(seconds for _, seconds in found)
+
+    def together(size: int) -> tuple[list[ImageMatch], float]:
+        for _ in range(2):
+            start = time.perf_counter()
+            found = match_many_images(
+                sources, targets, affine="affine", factors=(4, 2), batch_size=size
+            )
+            jax.block_until_ready([match.pull for match in found])
+            seconds = time.perf_counter() - start
+        return found, seconds
+
+    runs: dict[str, Any] = {
+        f"one program, {size} side by side": functools.partial(together, size)
+        for size in (1, len(pairs))
+    }
+    figures: dict[str, Any] = {"matches": len(pairs)}
+    for name, run in (runs | {"one by one": one_by_one}).items():
+        found, seconds = run()
+        overlaps = [
+            mean_dice(np.asarray(match.warp(a, order=0).values), np.asarray(b.values))
+            for match, a, b in zip(found, ours, theirs, strict=True)
+        ]
+        figures[name] = {
+            "seconds": seconds,
+            "dice": float(np.mean(overlaps)),
+            "folds": sum(match.folds for match in found),
+        }
+        print(name, figures[name], flush=True)
+    return figures | {"jax": version("jax"), "cores": os.cpu_count()}
 
 
 def mean_dice(labels: np.ndarray, target: np.ndarray) -> float:

@@ -95,13 +95,24 @@ def shifted(
 ) -> Float[Array, "c *grid"]:
     """Fields at `x + shift(x)` by linear interpolation, for shifts in units of the spacing.
 
-    The value of `sample`, with a faster derivative. Where all shifts are at most one, it takes
-    the form without gathers.
+    The value of `sample`, with a faster derivative. Where all shifts are at most one (under `vmap`
+    those of all lanes), it takes the form without gathers.
 
     Gradient: reverse, first order.
     """
-    small = jnp.max(jnp.abs(shift)) <= 1
+    small = _all_small(jax.lax.stop_gradient(shift))
     return jax.lax.cond(small, _near(ends), _far(ends), values, shift)
+
+
+@jax.custom_batching.custom_vmap
+def _all_small(shift):
+    return jnp.max(jnp.abs(shift)) <= 1
+
+
+@_all_small.def_vmap
+def _all_small_of_all(axis_size, batched, shift):
+    # one answer for all lanes: a condition for each would compute both forms everywhere
+    return _all_small(shift), False
 
 
 def _near(ends: Ends) -> Callable[[Array, Array], Array]:

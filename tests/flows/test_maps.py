@@ -71,6 +71,26 @@ def test_derivative_of_its_own(d, size, ends):
     np.testing.assert_allclose(lanes[0], found[1], atol=1e-12)
 
 
+def test_lanes_share_one_form():
+    """Small shifts take the fast form under `vmap` too, and one large lane moves all to the other.
+
+    With a condition for each lane both forms would be computed, and one of them chosen.
+    """
+    values = noise(0, 3, 2, *GRIDS[2])
+    shift = jnp.asarray(np.random.default_rng(1).uniform(-0.9, 0.9, (3, 2, *GRIDS[2])))
+
+    def slope(values, shift):
+        return jax.grad(lambda s: jnp.sum(jnp.sin(shifted(values, s))))(shift)
+
+    program = str(jax.make_jaxpr(jax.vmap(jax.vmap(slope)))(values[None], shift[None]))
+    # a condition of each lane would have become a selection
+    assert "cond[" in program
+    for large in (shift, shift.at[1].multiply(3.0)):
+        lanes = jax.jit(jax.vmap(slope))(values, large)
+        for k in range(3):
+            np.testing.assert_allclose(lanes[k], slope(values[k], large[k]), atol=1e-12)
+
+
 def test_maps_of_a_plane():
     """Affine maps compose as their matrices do, and have their determinants."""
     spacing = jnp.array([0.5, 2.0])

@@ -1,5 +1,7 @@
 """Rigid and affine maps between images: where a match of images starts."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -18,30 +20,32 @@ KINDS = ("translation", "rigid", "similarity", "affine")
 _ITERATIONS, _TOLERANCE = 40, 1e-3
 # A start must show this part of what the best shows.
 _FAIR = 0.7
+# Turns that are tried about each axis, in degrees: a search finds its way over half of such a step.
+_TURNS = 0.0, -30.0, 30.0
+# So many of the best starts are searched from.
+_TRIED = 3
 
 
 class AffineProblem(eqx.Module):
     """Minimise the fidelity over maps `x -> c + exp(A) (x - c) + t` of the target's grid.
 
-    The unknowns are t and the parts of A that the kind allows, all as lengths in units of the
-    spacing: those of A by how far they move the border of the grid.
+    The unknowns are t and A, all as lengths in units of the spacing: those of A by how far they
+    move the border of the grid. Kinds share their programs: each is a projection of A.
+
+    Attributes:
+        fidelity: distance of images.
+        level: both images, and the map to start from.
+        allowed: projection of matrices `[d * d]` to those of the kind, `[d * d, d * d]`.
     """
 
     fidelity: AbstractImageFidelity
     level: Level
-    kind: str = eqx.field(static=True)
+    allowed: Float[Array, "k k"]
 
-    def at_rest(self) -> Float[Array, " k"]:
-        d = len(self.level.grid)
-        sizes = {
-            "translation": d,
-            "rigid": d + d * (d - 1) // 2,
-            "similarity": d + d * (d - 1) // 2 + 1,
-            "affine": d + d * d,
-        }
-        return jnp.zeros(sizes[self.kind], self.level.target.dtype)
+    def at_rest(self) -> Float[Array, " n"]:
+        return jnp.zeros(len(self.level.grid) + len(self.allowed), self.level.target.dtype)
 
-    def map(self, unknowns: Float[Array, " k"]) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
+    def map(self, unknowns: Float[Array, " n"]) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
         """Matrix and offset of the map, in the units of the spacing, from the grid's origin."""
         d = len(self.level.grid)
         spacing = self.level.spacing
@@ -50,19 +54,11 @@ class AffineProblem(eqx.Module):
         # without a unit: the first step of a search has the size of a gradient
         step = jnp.exp(jnp.mean(jnp.log(spacing)))
         shift, rest = step * unknowns[:d], step / radius * unknowns[d:]
-        generator = jnp.zeros((d, d), unknowns.dtype)
-        if self.kind == "affine":
-            generator = rest.reshape(d, d)
-        elif self.kind != "translation":
-            rows, columns = np.triu_indices(d, 1)
-            turn = rest[: len(rows)]
-            generator = generator.at[rows, columns].set(turn).at[columns, rows].set(-turn)
-            if self.kind == "similarity":
-                generator = generator + rest[-1] * jnp.eye(d, dtype=unknowns.dtype)
-        matrix = expm(generator)
+        rest = jnp.matmul(self.allowed, rest, precision=jax.lax.Precision.HIGHEST)
+        matrix = expm(rest.reshape(d, d))
         return matrix, centre + shift - matrix @ centre
 
-    def objective(self, unknowns: Float[Array, " k"]) -> Float[Array, ""]:
+    def objective(self, unknowns: Float[Array, " n"]) -> Float[Array, ""]:
         matrix, offset = self.map(unknowns)
         level, spacing = self.level, self.level.spacing
         # from indices to indices
@@ -75,7 +71,7 @@ class AffineProblem(eqx.Module):
     def constant(self) -> Float[Array, ""]:
         return jnp.zeros((), self.level.target.dtype)
 
-    def gradient_at_rest(self) -> Float[Array, " k"]:
+    def gradient_at_rest(self) -> Float[Array, " n"]:
         return unit(self.at_rest())
 
     def coordinates(self) -> White:
@@ -91,28 +87,59 @@ def fit_affine(
 ) -> np.ndarray:
     """The map `[d + 1, d + 1]` from the target's world to the source's under which they agree best.
 
-    Starts from the best of: worlds that agree as they are, the middles of the images, and the
-    centres of their brightness.
+    At the coarsest resolution it starts from worlds that agree as they are, from the middles of
+    the images on each other, and from the centres of their brightness, each turned to and fro
+    about every axis (not for translations). From the best of these rigid maps are searched, and
+    from the best of what they reach a map of the kind, there and at the finer resolutions.
     """
-    coarse = [pooled(image, factors[0]) for image in (source, target)]
-    starts = _starts(source, target)
-    levels = [level_of(coarse[0], coarse[1], world) for world in starts]
-    values = np.asarray([_value(fidelity, level) for level in levels], float)
-    overlaps = np.asarray([level.overlap for level in levels], float)
-    # where little is in sight little can disagree
-    fair = np.isfinite(values) & (overlaps >= _FAIR * np.max(overlaps))
-    world = starts[int(np.argmin(np.where(fair, values, np.inf)))]
+    pair = [pooled(image, factors[0]) for image in (source, target)]
+    worlds = _best(fidelity, pair, _starts(source, target, kind != "translation"), _TRIED)
     for factor in factors:
         pair = [pooled(image, factor) for image in (source, target)]
+        if factor == factors[0]:
+            first = kind if kind == "translation" else "rigid"
+            worlds = _best(fidelity, pair, _searched(fidelity, pair, worlds, first), 1)
+        worlds = _searched(fidelity, pair, worlds, kind)
+    return worlds[0]
+
+
+def _searched(fidelity, pair: list[Padded], worlds, kind: str) -> list[np.ndarray]:
+    """Where searches from some maps end."""
+    allowed = _allowed(kind, worlds[0].shape[0] - 1)
+    found = []
+    for world in worlds:
         level = level_of(pair[0], pair[1], world)
-        matrix, offset = _search(AffineProblem(fidelity, level, kind))
-        world = world @ _in_world(pair[1].frame, np.asarray(matrix), np.asarray(offset))
-    return world
+        matrix, offset = _search(
+            AffineProblem(fidelity, level, jnp.asarray(allowed, level.target.dtype))
+        )
+        found.append(world @ _in_world(pair[1].frame, np.asarray(matrix), np.asarray(offset)))
+    return found
+
+
+def _best(fidelity, pair: list[Padded], worlds: list[np.ndarray], most: int) -> list[np.ndarray]:
+    """The maps under which images agree best, best first, of those that leave enough in sight."""
+    source, target = (image.frame.affine for image in pair)
+    level = level_of(pair[0], pair[1], worlds[0])
+    indices = np.linalg.inv(source) @ np.stack(worlds) @ target
+    indices = indices.astype(level.target.dtype)
+    places = indices[:, :-1, :-1], indices[:, :-1, -1]
+    values, overlaps = map(np.asarray, _values(fidelity, level, *places))
+    # where little is in sight little can disagree
+    fair = np.isfinite(values) & (overlaps >= _FAIR * np.max(overlaps))
+    order = np.argsort(np.where(fair, values, np.inf), kind="stable")
+    return [worlds[k] for k in order[:most] if fair[k] or k == order[0]]
 
 
 @eqx.filter_jit
-def _value(fidelity, level: Level):
-    return distance_of(fidelity, level, level.moved())
+def _values(fidelity, level: Level, matrices, offsets):
+    """Fidelity and overlap by several affine parts."""
+
+    def one(place):
+        image, weights = level.moved_by(*place)
+        value = fidelity(image, level.target, weights, level.spacing)
+        return value, jnp.sum(weights)
+
+    return jax.lax.map(one, (matrices, offsets))
 
 
 @eqx.filter_jit
@@ -122,6 +149,19 @@ def _search(problem: AffineProblem):
     tolerance = jnp.asarray(_TOLERANCE, problem.level.target.dtype)
     state = descend(minimiser, problem, state, tolerance, _ITERATIONS)
     return problem.map(state.position)
+
+
+def _allowed(kind: str, d: int) -> np.ndarray:
+    """Orthogonal projection of matrices to the generators of a kind of map."""
+    whole = np.eye(d * d)
+    if kind == "affine":
+        return whole
+    if kind == "translation":
+        return 0 * whole
+    swapped = whole.reshape(d, d, d * d).swapaxes(0, 1).reshape(d * d, d * d)
+    turns = 0.5 * (whole - swapped)
+    scale = np.eye(d).ravel() / np.sqrt(d)
+    return turns + np.outer(scale, scale) if kind == "similarity" else turns
 
 
 def _in_world(frame, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -134,15 +174,37 @@ def _in_world(frame, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return to_world @ inner @ np.linalg.inv(to_world)
 
 
-def _starts(source: Padded, target: Padded) -> list[np.ndarray]:
-    """Maps to start from: the identity, and shifts of middles and of centres of brightness."""
+def _starts(source: Padded, target: Padded, turned: bool) -> list[np.ndarray]:
+    """Maps to start from: the identity and shifts of centres, as they are and turned."""
     d = len(target.frame.grid)
-    maps = [np.eye(d + 1)]
-    for centre in (_middle, _centre_of_brightness):
-        shift = np.eye(d + 1)
-        shift[:-1, -1] = centre(source) - centre(target)
-        maps.append(shift)
+    middle = _middle(target)
+    centres = (
+        (middle, middle),
+        (_middle(source), middle),
+        (_centre_of_brightness(source), _centre_of_brightness(target)),
+    )
+    maps = []
+    for turn in _turns(d) if turned else [np.eye(d)]:
+        for there, here in centres:
+            world = np.eye(d + 1)
+            world[:-1, :-1], world[:-1, -1] = turn, there - turn @ here
+            maps.append(world)
     return maps
+
+
+def _turns(d: int) -> list[np.ndarray]:
+    """Turns about all axes together; none comes first."""
+    rows, columns = np.triu_indices(d, 1)
+    turns = []
+    for angles in itertools.product(np.deg2rad(_TURNS), repeat=len(rows)):
+        turn = np.eye(d)
+        for i, j, angle in zip(rows, columns, angles, strict=True):
+            one = np.eye(d)
+            one[[i, j], [i, j]] = np.cos(angle)
+            one[i, j], one[j, i] = -np.sin(angle), np.sin(angle)
+            turn = turn @ one
+        turns.append(turn)
+    return turns
 
 
 def _middle(image: Padded) -> np.ndarray:

@@ -39,8 +39,9 @@ def match_many_images(
 
     Args:
         sources, targets: as many of each.
-        batch_size: pairs that are computed side by side. Small images leave a device idle; in a
-            batch all wait for the slowest. By default 1 on a CPU for volumes, else 64.
+        batch_size: pairs that are computed side by side. Small images leave an accelerator idle; in
+            a batch all wait for the slowest, which on a CPU costs more than it saves. By default 1
+            on a CPU, else 64.
         affine: as for `match_images`, but None by default: affine maps are found one by one.
         metric, fidelity, model: as for `match_images`; the defaults are those of the first pair.
         weight, factors, tolerance, max_iterations, minimiser, throw: as for `match_images`.
@@ -70,7 +71,7 @@ def match_many_images(
         )
     grids = _largest(sources, "sources"), _largest(targets, "targets")
     if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" and len(grids[1]) == 3 else 64
+        batch_size = 1 if jax.default_backend() == "cpu" else 64
     checks.count(batch_size, "batch_size")
     price: dict[str, Any] = dict(metric=metric, fidelity=fidelity, weight=weight, model=model)
     search = dict(factors=factors, tolerance=tolerance, max_iterations=max_iterations)
@@ -88,12 +89,16 @@ def match_many_images(
         price |= {"metric": cost.metric, "fidelity": cost.fidelity}
         posed.append((pair, world, cost))
     assert settings is not None, "there is at least one pair"
-    stacks = [_stacked([problem_at(factor, *one) for one in posed]) for factor in settings.factors]
+    problems = [[problem_at(factor, *one) for one in posed] for factor in settings.factors]
+    stacks = [_stacked(each) for each in problems]
     found = resolutions_of_many(stacks, grids[1], settings, min(batch_size, len(posed)))
+    # from the device once, not once for each pair
+    lanes = [np.asarray(x) for x in found]
+    at_target = settings.factors[-1] == 1
     matches = []
     for place, (pair, world, cost) in enumerate(posed):
-        lane = Found(*(jnp.asarray(np.asarray(x)[place]) for x in found))
-        problem = problem_at(1, pair, world, cost)
+        lane = Found(*(jnp.asarray(x[place]) for x in lanes))
+        problem = problems[-1][place] if at_target else problem_at(1, pair, world, cost)
         images = sources[place], targets[place]
         match = ImageMatch.of(*images, problem, lane, world, pair)
         if throw:
