@@ -19,6 +19,7 @@ from geojax._core.grids import (
     as_boundary,
     as_spacing,
     filter_waves,
+    sine_matrix,
     squared_wavenumbers,
 )
 from geojax.metrics.base import AbstractMetric
@@ -175,22 +176,39 @@ class GaussianGrid(AbstractGridMetric):
     def _power(self, grid, dtype, power):
         if self.scale.shape[0] > 1:
             return super()._power(grid, dtype, power)
-        # a Gaussian is a product over the axes: one matrix for each, instead of transforms
-        matrices = [self._along(n, axis, power).astype(dtype) for axis, n in enumerate(grid)]
+        # a Gaussian is a product over the axes: matrices for each, instead of transforms
+        ways = [self._along(n, axis, power, dtype) for axis, n in enumerate(grid)]
 
         def apply(values):
-            for axis, matrix in enumerate(matrices):
-                values = along(matrix, values, axis + 1)
+            # first all that make fields smaller
+            for matrix_of in (0, 1):
+                for axis, way in enumerate(ways):
+                    if len(way) > matrix_of:
+                        values = along(way[matrix_of], values, axis + 1)
             return values
 
         return apply
 
-    def _along(self, n: int, axis: int, power: float) -> Float[Array, "n n"]:
-        """A power of the kernel along one axis."""
+    def _along(self, n: int, axis: int, power: float, dtype: Any) -> list[Float[Array, "m n"]]:
+        """A power of the kernel along one axis: a matrix, or two, to the waves told and back."""
         spacing = self.spacing[axis : axis + 1]
         (squares,) = squared_wavenumbers((n,), spacing, self.boundary)
         variance = jnp.square(self.scale[0])
         # the power of an exponential, which does not vanish before its root does
         height = (2 * np.pi * variance) ** 0.5 / spacing[0]
         kernel = height**power * jnp.exp(-0.5 * power * variance * squares)
-        return filter_waves(jnp.eye(n, dtype=kernel.dtype), kernel, self.boundary)
+        count = self._waves_told(n, axis, power, dtype)
+        if 2 * count <= n:
+            waves = sine_matrix(n, dtype)[:count]
+            return [waves, waves.T * kernel[None, :count].astype(dtype)]
+        return [filter_waves(jnp.eye(n, dtype=kernel.dtype), kernel, self.boundary).astype(dtype)]
+
+    def _waves_told(self, n: int, axis: int, power: float, dtype: Any) -> int:
+        """How many waves the kernel passes that floating point can tell, as far as is known."""
+        known = not (checks.is_tracer(self.scale) or checks.is_tracer(self.spacing))
+        if self.boundary != "zero" or power <= 0 or not known:
+            return n
+        length = float(np.asarray(self.scale)[0]) / float(np.asarray(self.spacing)[axis])
+        waves = np.pi * np.arange(1, n + 1) / (n + 1)
+        decay = np.exp(-0.5 * power * (length * waves) ** 2)
+        return int(np.sum(decay > 0.01 * float(jnp.finfo(dtype).eps) * decay[0]))
