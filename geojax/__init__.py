@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         parallel_transport as parallel_transport,
         sectional_curvature as sectional_curvature,
         shoot as shoot,
+        shoot_image as shoot_image,
         tangent_pca as tangent_pca,
     )
     from geojax.matching import (
@@ -93,6 +94,7 @@ VERBS = {
     "regress": "matching",
     "sectional_curvature": "geodesics",
     "shoot": "geodesics",
+    "shoot_image": "geodesics",
     "tangent_pca": "geodesics",
     "transport_match": "matching",
 }
