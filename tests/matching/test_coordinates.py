@@ -70,6 +70,7 @@ def test_padding_is_left_where_it_is():
 
 
 @pytest.mark.lenient
+@pytest.mark.slow
 def test_a_match_of_many_points_converges(monkeypatch):
     """Where no matrix is factored, at a weight that needs preconditioning."""
     monkeypatch.setattr(coordinates, "LARGEST_FACTOR", 100)

@@ -77,12 +77,16 @@ def test_a_geodesic_is_found(geodesic):
     assert geodesic.folds == 0
     assert geodesic.residual < 0.1 * geodesic.residual_before
     assert geodesic.inverse_error < 0.1
-    # and costs about what a path with a velocity for each time does, up to the steps
-    free = match_images(SOURCE, TARGET, model=TimeDependent(), **OPTIONS)
-    assert float(geodesic.objective) == pytest.approx(float(free.objective), rel=0.12)
     there = geodesic.apply(np.array([[9.0, 13.0]]))
     assert np.linalg.norm(there - [10.5, 14.0]) < 0.3
     assert geodesic.change is None
+
+
+@pytest.mark.slow
+def test_it_costs_what_a_path_free_at_each_time_costs(geodesic):
+    """Up to the steps: the geodesic is the cheapest of all."""
+    free = match_images(SOURCE, TARGET, model=TimeDependent(), **OPTIONS)
+    assert float(geodesic.objective) == pytest.approx(float(free.objective), rel=0.12)
 
 
 @pytest.mark.slow
@@ -94,6 +98,7 @@ def test_dear_metamorphosis_is_a_geodesic(geodesic):
     assert np.max(gap) < 0.1 * np.max(size)
 
 
+@pytest.mark.slow
 def test_what_is_new_changes_intensities(tmp_path):
     """A spot that the source has not is added where that is cheap, not carried there."""
     more = Image(3 * (np.asarray(TARGET.values) + 0.5 * bump((4.0, 21.0), 1.5)) + 100)

@@ -226,6 +226,7 @@ class TestWorlds:
         _, (given,) = posed(LandmarkPair(3 * (plain + gap), plain, sigma=6.0), source, TARGET, wide)
         assert float(given.cost(level, None)) == pytest.approx(float(near.cost(level, None)))
 
+    @pytest.mark.slow
     def test_the_match_that_is_told(self):
         """With an affine map and turned grids, what is told is where the match leads points."""
         x = places((25, 21), np.eye(3))
@@ -294,6 +295,7 @@ class TestLabels:
         assert float(apart.cost(level, jnp.asarray(shift))) == pytest.approx(0, abs=1e-9)
         assert float(apart.distance(level, jnp.asarray(-shift))) == pytest.approx(1)
 
+    @pytest.mark.slow
     def test_labels_alone(self):
         """Images of which nothing tells where to go."""
         x = places()
@@ -343,7 +345,9 @@ def test_a_surface_beside_a_volume():
     assert gaps[1] < 0.5 * gaps[0]
 
 
-@pytest.mark.parametrize("model", [Stationary(), TimeDependent(2)])
+@pytest.mark.parametrize(
+    "model", [Stationary(), pytest.param(TimeDependent(2), marks=pytest.mark.slow)]
+)
 def test_gradient(model):
     """Of all kinds of terms at once, against differences."""
     across = bent(places())[..., 1]

@@ -138,6 +138,7 @@ def test_started_at_the_solution_it_stays_there(name, found):
     assert again.num_iterations <= 1
 
 
+@pytest.mark.slow
 def test_jit_is_no_jit(name, found):
     inside = eqx.filter_jit(lambda s, t: solve(name, s, t))(CIRCLE, ELLIPSE)
     np.testing.assert_allclose(inside.objective, found.objective, rtol=1e-12)
