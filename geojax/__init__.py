@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from geojax.matching import (
         atlas as atlas,
+        atlas_images as atlas_images,
         load_image_match as load_image_match,
         load_match as load_match,
         match as match,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         match_many as match_many,
         match_many_images as match_many_images,
         regress as regress,
+        regress_images as regress_images,
         transport_match as transport_match,
     )
     from geojax.training import evaluate as evaluate, fit as fit, predict as predict
@@ -76,6 +78,7 @@ SUBPACKAGES = frozenset(
 # Public verb -> the subpackage that defines it.
 VERBS = {
     "atlas": "matching",
+    "atlas_images": "matching",
     "distance": "geodesics",
     "evaluate": "training",
     "fit": "training",
@@ -92,6 +95,7 @@ VERBS = {
     "parallel_transport": "geodesics",
     "predict": "training",
     "regress": "matching",
+    "regress_images": "matching",
     "sectional_curvature": "geodesics",
     "shoot": "geodesics",
     "shoot_image": "geodesics",

@@ -1,4 +1,4 @@
-"""`geojax atlas`: a template of many shapes, and its deformations to them."""
+"""`geojax atlas`: a template of many shapes or images, and its deformations to them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from geojax._core.errors import InputError
-from geojax.cli import population
+from geojax.cli import atlas_image, kinds, population
 from geojax.cli.match import show
 from geojax.cli.naming import named_options
 from geojax.cli.options import Atlas
@@ -20,6 +20,9 @@ def run(options: Atlas, run: Run) -> dict[str, Any]:
     """Read, check, estimate, and write the template, what it becomes, and the momenta."""
     if not options.subjects:
         raise InputError("SUBJECTS: there are none; give the files of the shapes after TEMPLATE")
+    if kinds.all_images([*options.subjects, *atlas_image.given_template(options)]):
+        return atlas_image.run(options, run)
+    options = kinds.atlas_point_options(options, run)
     if options.estimate_control_points and options.control_points is None:
         raise InputError(
             "--estimate-control-points: give --control-points too, how many there are to be"

@@ -1,6 +1,7 @@
 """Image files of a command: read in pairs, with their masks, and made ready for writing."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,24 +22,38 @@ def read_pair(source: str, target: str) -> tuple[ImageFile, ImageFile]:
         InputError: as `read_image`; a 2-D and a 3-D image; or a source whose name is taken.
     """
     first, second = read_image(source), read_image(target)
-    if first.values.ndim != second.values.ndim:
-        raise InputError(
-            f"{first.path} is {first.values.ndim}-D and {second.path} is {second.values.ndim}-D; "
-            "give images of the same dimension"
-        )
-    if first.path.name in TAKEN:
-        raise InputError(
-            f"{first.path}: the moved source is written under its own name, but {first.path.name} "
-            "is that of another result; rename the file"
-        )
-    for file in (first, second):
+    check_together([first, second], [first])
+    return first, second
+
+
+def check_together(files: Sequence[ImageFile], moved: Sequence[ImageFile]) -> None:
+    """Raise unless images have one dimension, and those that are moved names of their own.
+
+    Labels are told that they are taken for intensities.
+
+    Raises:
+        InputError: a 2-D and a 3-D image; or a name that is taken.
+    """
+    first = files[0]
+    for file in files[1:]:
+        if first.values.ndim != file.values.ndim:
+            raise InputError(
+                f"{first.path} is {first.values.ndim}-D and {file.path} is {file.values.ndim}-D; "
+                "give images of the same dimension"
+            )
+    for file in moved:
+        if file.path.name in TAKEN:
+            raise InputError(
+                f"{file.path}: the moved source is written under its own name, but "
+                f"{file.path.name} is that of another result; rename the file"
+            )
+    for file in files:
         if is_labels(file):
             warnings.warn(
                 f"{file.path}: looks like labels, which are compared as intensities; match the "
                 "images themselves, and move their labels by geojax apply",
-                stacklevel=2,
+                stacklevel=3,
             )
-    return first, second
 
 
 def read_mask(path: str | None, image: ImageFile, name: str) -> ImageFile | None:

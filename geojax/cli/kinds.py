@@ -1,16 +1,20 @@
 """Points or images: what a file holds by its ending, and the options that a match of each takes."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from geojax._core.errors import InputError
-from geojax.cli.options import Match
+from geojax.cli.options import Atlas, Match
 from geojax.cli.run import Run
 from geojax.io import files
 
 # Arrays of NumPy are points here, as they were before there were images.
 IMAGE_ENDINGS = (".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+# What stands for a template that starts as the mean of the subjects.
+MEAN = "-"
 
 IMAGE_FIDELITIES = ("lncc", "ssd", "nmi")
 _IMAGES_ONLY = (
@@ -33,6 +37,20 @@ _IMAGES: dict[str, Any] = {
     "tolerance": 1e-2,
 }
 _TIMES = 8
+# Options of an atlas: of images only, of points only, and the defaults of each kind.
+_ATLAS_IMAGES_ONLY = ("rounds", "model", "affine")
+_ATLAS_POINTS_ONLY = ("control_points", "estimate_control_points", "keep_template")
+_ATLAS_POINTS: dict[str, Any] = {"max_iterations": 1000, "num_steps": 5, "tolerance": 1e-3}
+_ATLAS_IMAGES: dict[str, Any] = {
+    "fidelity": "lncc",
+    "model": "stationary",
+    "affine": "affine",
+    "rounds": 4,
+    "max_iterations": 100,
+    "tolerance": 1e-2,
+}
+
+AnyOptions = TypeVar("AnyOptions", Match, Atlas)
 
 
 def is_image(path: str | Path) -> bool:
@@ -54,6 +72,17 @@ def are_images(source: str, target: str) -> bool:
             f"({', '.join(IMAGE_ENDINGS)}), or two files of points or meshes"
         )
     return first
+
+
+def all_images(paths: Sequence[str]) -> bool:
+    """Whether all files are images.
+
+    Raises:
+        InputError: one is, and another not.
+    """
+    for path in paths[1:]:
+        are_images(paths[0], path)
+    return is_image(paths[0])
 
 
 def holds_image_match(folder: str | Path) -> bool:
@@ -91,20 +120,58 @@ def image_options(options: Match, run: Run | None = None) -> Match:
     Raises:
         InputError: an option of points, or options that do not go together.
     """
-    given = _first_given(options, _POINTS_ONLY)
-    if given is not None:
+    names = f"{options.source} and {options.target}"
+    return _image_options(options, names, _POINTS_ONLY, _IMAGES, run)
+
+
+def atlas_point_options(options: Atlas, run: Run | None = None) -> Atlas:
+    """The same for an atlas of points or meshes.
+
+    Raises:
+        InputError: an option of images.
+    """
+    if options.template == MEAN:
         raise InputError(
-            f"{given} is for points and meshes, but {options.source} and {options.target} are "
-            "images; leave it away"
+            f"{MEAN}: the mean of the subjects is a template of images only; give a file as "
+            "TEMPLATE"
         )
+    given = _first_given(options, _ATLAS_IMAGES_ONLY)
+    if given is None and options.fidelity in IMAGE_FIDELITIES:
+        given = f"--fidelity {options.fidelity}"
+    if given is not None:
+        raise InputError(f"{given} is for images, but {options.template} is none; leave it away")
+    return _filled(options, _ATLAS_POINTS, _ATLAS_IMAGES_ONLY, run)
+
+
+def atlas_image_options(options: Atlas, run: Run | None = None) -> Atlas:
+    """The same for an atlas of images.
+
+    Raises:
+        InputError: an option of points, or options that do not go together.
+    """
+    return _image_options(
+        options, " and ".join(options.subjects[:2]), _ATLAS_POINTS_ONLY, _ATLAS_IMAGES, run
+    )
+
+
+def _image_options(
+    options: AnyOptions,
+    names: str,
+    points_only: tuple[str, ...],
+    defaults: dict[str, Any],
+    run: Run | None,
+) -> AnyOptions:
+    given = _first_given(options, points_only)
+    if given is not None:
+        raise InputError(f"{given} is for points and meshes, but {names} are images; leave it away")
     if options.fidelity is not None and options.fidelity not in IMAGE_FIDELITIES:
         raise InputError(
-            f"--fidelity {options.fidelity} compares points or meshes, but {options.source} and "
-            f"{options.target} are images; give {', '.join(IMAGE_FIDELITIES)}"
+            f"--fidelity {options.fidelity} compares points or meshes, but {names} are images; "
+            f"give {', '.join(IMAGE_FIDELITIES)}"
         )
     if options.kernel not in (None, "gaussian"):
         raise InputError(f"--kernel {options.kernel}: images are matched with gaussian; give that")
-    options = _filled(options, _IMAGES, _POINTS_ONLY, run)
+    options = _filled(options, defaults, points_only, run)
     if options.fidelity_scale is not None and options.fidelity != "lncc":
         raise InputError(
             f"--fidelity-scale is the window of lncc; --fidelity {options.fidelity} has none, so "
@@ -125,13 +192,15 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _first_given(options: Match, names: tuple[str, ...]) -> str | None:
-    return next((option(name) for name in names if getattr(options, name) is not None), None)
+def _first_given(options: Match | Atlas, names: tuple[str, ...]) -> str | None:
+    # flags are never None
+    given = (name for name in names if getattr(options, name) not in (None, False))
+    return next(map(option, given), None)
 
 
 def _filled(
-    options: Match, defaults: dict[str, Any], unused: tuple[str, ...], run: Run | None
-) -> Match:
+    options: AnyOptions, defaults: dict[str, Any], unused: tuple[str, ...], run: Run | None
+) -> AnyOptions:
     """Options with the defaults of their kind, as which they are written down."""
     values = {k: v for k, v in defaults.items() if getattr(options, k) is None}
     if run is not None:

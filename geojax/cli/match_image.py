@@ -9,7 +9,7 @@ import numpy as np
 from geojax._core.errors import InputError, NumericalError
 from geojax.cli import image_beside, image_files, kinds, match as matching
 from geojax.cli.naming import named_options
-from geojax.cli.options import Match
+from geojax.cli.options import Atlas, Match
 from geojax.cli.run import Run
 from geojax.io import ImageFile, encode_displacement, encode_image
 
@@ -67,7 +67,7 @@ def run(options: Match, run: Run) -> dict[str, Any]:
     return timed
 
 
-def arguments(options: Match, target: Any) -> dict[str, Any]:
+def arguments(options: Match | Atlas, target: Any) -> dict[str, Any]:
     """Metric, fidelity and model, as `match_images` takes them, and numbers that it checks."""
     from geojax._core import checks
     from geojax.matching import Stationary, TimeDependent
@@ -141,7 +141,7 @@ def beyond_affine(found: Any) -> np.ndarray:
     return (shift @ axes).T.reshape(d, *target.grid)
 
 
-def failure(found: Any, figures: dict[str, Any], options: Match) -> str:
+def failure(found: Any, figures: dict[str, Any], options: Match | Atlas) -> str:
     """Why a match is not done, with the numbers, and what to do about it."""
     from geojax._core.results import RESULTS, message
 
@@ -165,21 +165,30 @@ def write(
 ) -> None:
     """All files of a match but `result.json`."""
     run.progress("writing")
-    found.save(run.folder)
-    affine = target.affine
-    run.write(source.path.name, encode_moved(found.moved.values, source, target, affine))
+    write_deformation(found, run, source, target)
+    run.progress("drawing")
+    run.write("report.html", report(found, figures, run, source, target))
+
+
+def write_deformation(
+    found: Any, run: Run, source: ImageFile, target: ImageFile, folder: str = ""
+) -> None:
+    """The deformation, the moved source, displacement and Jacobian, in the run or below it."""
+    assert run.folder is not None, "claim the folder first"
+    start, affine = f"{folder}/" if folder else "", target.affine
+    found.save(run.folder / folder)
+    moved = encode_moved(found.moved.values, source, target, affine)
+    run.write(f"{start}{source.path.name}", moved)
     field = encode_displacement("displacement.nii.gz", found.displacement(), affine)
-    run.write("displacement.nii.gz", field)
+    run.write(f"{start}displacement.nii.gz", field)
     determinants = np.asarray(found.determinants().values)
     if target.format == "nifti":
         data = encode_image("jacobian.nii.gz", determinants, like=target)
-        run.write("jacobian.nii.gz", data)
+        run.write(f"{start}jacobian.nii.gz", data)
     else:
         stream = io.BytesIO()
         np.save(stream, determinants.astype(np.float32), allow_pickle=False)
-        run.write("jacobian.npy", stream.getvalue())
-    run.progress("drawing")
-    run.write("report.html", report(found, figures, run, source, target))
+        run.write(f"{start}jacobian.npy", stream.getvalue())
 
 
 def encode_moved(

@@ -122,7 +122,7 @@ class Population(Common):
 
     out: str
     """Folder for the results."""
-    fidelity: Fidelity | None = None
+    fidelity: AnyFidelity | None = None
     """How closeness is measured, as of geojax match; what the files hold decides if not given."""
     kernel: Kernel = "gaussian"
     """Kernel of the velocities: how far a point takes its neighbours along."""
@@ -134,10 +134,11 @@ class Population(Common):
     not given."""
     weight: float | None = None
     """Price of the distance to each shape against the energy: larger comes closer."""
-    max_iterations: int = 200
-    """Iterations of the optimiser."""
-    tolerance: float = 1e-3
-    """Gradient at which the optimiser stops, relative to that at rest."""
+    max_iterations: int | None = None
+    """Iterations of the optimiser: 1000 if not given, as a template settles slowly; for images 100
+    at each resolution."""
+    tolerance: float | None = None
+    """Where the optimiser stops, as of geojax match."""
     control_points: int | None = None
     """Move the points by so many control points. If not given: by all points, or where these are
     far closer than the scale, by as many as it takes."""
@@ -153,7 +154,8 @@ class Atlas(Population):
 
     Files as for geojax match. The folder --out then holds the template and, for each subject, the
     template carried to it, in the format of TEMPLATE; momenta and control points in atlas.npz;
-    report.html and result.json.
+    report.html and result.json. Of images it holds the template and, for each subject, a folder as
+    of geojax match, from the subject to the template; TEMPLATE may be - : the mean of the SUBJECTS.
     """
 
     template: tyro.conf.Positional[str]
@@ -162,12 +164,17 @@ class Atlas(Population):
     """Files of the shapes."""
     keep_template: bool = False
     """Leave the template where it is: many matches at once."""
-    max_iterations: int = 1000
-    """Iterations of the optimiser. A template settles slowly."""
     estimate_control_points: bool = False
     """Also search where the control points should be (with --control-points)."""
-    num_steps: int = 5
-    """Time steps of each path."""
+    num_steps: int | None = None
+    """Time steps of each path: 5 if not given; 8 for images with --model time-dependent."""
+    rounds: int | None = None
+    """Images: how often the template is estimated anew, 4 if not given."""
+    model: Literal["stationary", "time-dependent"] | None = None
+    """Images: one velocity for all times (the default), or one for each time step."""
+    affine: Literal["affine", "similarity", "rigid", "translation", "none"] | None = None
+    """Images: kind of the maps that are found first. Affine if not given; none where the worlds
+    agree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +188,12 @@ class Regress(Population):
 
     shapes: tyro.conf.Positional[tuple[str, ...]]
     """Files of the shapes."""
+    fidelity: Fidelity | None = None
+    """How closeness is measured, as of geojax match; what the files hold decides if not given."""
+    max_iterations: int = 200
+    """Iterations of the optimiser."""
+    tolerance: float = 1e-3
+    """Gradient at which the optimiser stops, relative to that at rest."""
     times: tuple[float, ...]
     """When each was seen, in the order of the files."""
     at: tuple[float, ...] = ()

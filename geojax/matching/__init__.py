@@ -2,7 +2,9 @@
 
 from geojax.matching.atlas import Atlas as Atlas, atlas as atlas
 from geojax.matching.images import (
+    ImageAtlas as ImageAtlas,
     ImageMatch as ImageMatch,
+    ImageRegression as ImageRegression,
     LabelPair as LabelPair,
     LandmarkPair as LandmarkPair,
     Metamorphosis as Metamorphosis,
@@ -11,9 +13,11 @@ from geojax.matching.images import (
     Shooting as Shooting,
     Stationary as Stationary,
     TimeDependent as TimeDependent,
+    atlas_images as atlas_images,
     load_image_match as load_image_match,
     match_images as match_images,
     match_many_images as match_many_images,
+    regress_images as regress_images,
 )
 from geojax.matching.many import match_many as match_many
 from geojax.matching.match import match as match

@@ -1,7 +1,9 @@
 """Reports: one self-contained HTML page with pictures, captions and numbers."""
 
 from geojax.reports.images import (
+    ImageAtlasView as ImageAtlasView,
     ImageMatchView as ImageMatchView,
+    image_atlas_section as image_atlas_section,
     image_match_section as image_match_section,
 )
 from geojax.reports.matching import (

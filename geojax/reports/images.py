@@ -1,4 +1,4 @@
-"""The part of a report that shows a match of images."""
+"""The parts of a report that show a match of images, and a template of many."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ import numpy as np
 from geojax import viz
 from geojax.reports.page import Picture, Quantity, Section, Table
 
+# Subjects of an atlas that are shown.
+_SHOWN = 6
 _NAMES = ("from above", "from the front", "from the side")
 
 
@@ -44,6 +46,27 @@ class ImageMatchView:
     folds: int | None = None
     source_name: str = "source"
     target_name: str = "target"
+
+
+@dataclass(frozen=True)
+class ImageAtlasView:
+    """What a report shows of a template of many images, in plain arrays.
+
+    Attributes:
+        template: `[*grid]`.
+        moved: `[*grid]` each, the subjects carried to it.
+        names: what the subjects are called.
+        affine: of the template, `[d + 1, d + 1]`.
+        picture: whether it is a picture, as of `ImageMatchView`.
+        objective: what was minimised, after each round.
+    """
+
+    template: np.ndarray
+    moved: Sequence[np.ndarray]
+    names: Sequence[str]
+    affine: np.ndarray
+    picture: bool
+    objective: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -124,6 +147,32 @@ def image_match_section(
         _convergence(view),
     ]
     return Section(title, text, quantities, pictures, table, note)
+
+
+def image_atlas_section(
+    view: ImageAtlasView, *, title: str, text: str = "", table: Table | None = None
+) -> Section:
+    """Pictures of a template of many images: it, the first subjects carried to it, the rounds.
+
+    Args:
+        view: the arrays.
+        title, text, table: as for `Section`.
+    """
+    turn = _Turn.of(view.affine, view.picture)
+    template = turn(view.template)
+    shades = viz.window(template)
+    where = ", through the middle in three planes" if template.ndim == 3 else ""
+    pictures = [_images(template, turn, shades, "Template", f"The template{where}.")]
+    for name, moved in list(zip(view.names, view.moved, strict=True))[:_SHOWN]:
+        values = turn(moved)
+        note = f"{name}, carried to the template by its deformation."
+        pictures.append(_images(values, turn, viz.window(values), name, note))
+    figure, axes = viz.new_figure(height=3.2)
+    label = "energy plus weighted distance"
+    viz.plot_convergence(list(view.objective), axes[0, 0], label=label, log=False)
+    note = "What the rounds bring down: all energies plus the weighted distances to the template."
+    pictures.append(Picture(viz.to_svg(figure), "Rounds", note))
+    return Section(title, text, (), pictures, table)
 
 
 Draw = Callable[[Any, list[np.ndarray], np.ndarray], Any]

@@ -1,5 +1,9 @@
 """Matching of images: models, resolutions, the affine start, and the deformation found."""
 
+from geojax.matching.images.atlas import (
+    ImageAtlas as ImageAtlas,
+    atlas_images as atlas_images,
+)
 from geojax.matching.images.beside import (
     LabelPair as LabelPair,
     LandmarkPair as LandmarkPair,
@@ -16,6 +20,10 @@ from geojax.matching.images.models import (
     TimeDependent as TimeDependent,
 )
 from geojax.matching.images.problem import ImageProblem as ImageProblem
+from geojax.matching.images.regression import (
+    ImageRegression as ImageRegression,
+    regress_images as regress_images,
+)
 from geojax.matching.images.result import (
     ImageMatch as ImageMatch,
     load_image_match as load_image_match,

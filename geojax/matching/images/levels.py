@@ -102,9 +102,15 @@ def distance_of(
         moved: values and weights of the source on its grid.
     """
     image, weights = moved
+    return 1 + in_sight(level, weights) * (
+        fidelity(image, level.target, weights, level.spacing) - 1
+    )
+
+
+def in_sight(level: Level, weights: Float[Array, "*grid"]) -> Float[Array, ""]:
+    """How much of the distance of a moved source counts: less than 1 where little is in sight."""
     least = jnp.maximum(_SIGHT * level.overlap, 1e-6)
-    seen = jnp.minimum(jnp.sum(weights) / least, 1.0)
-    return 1 + seen * (fidelity(image, level.target, weights, level.spacing) - 1)
+    return jnp.minimum(jnp.sum(weights) / least, 1.0)
 
 
 class Frame(NamedTuple):

@@ -69,7 +69,7 @@ def match_many_images(
             f"Arguments sources and targets must hold as many images, at least one, but hold "
             f"{len(sources)} and {len(targets)}."
         )
-    grids = _largest(sources, "sources"), _largest(targets, "targets")
+    grids = largest_grid(sources, "sources"), largest_grid(targets, "targets")
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else 64
     checks.count(batch_size, "batch_size")
@@ -90,7 +90,7 @@ def match_many_images(
         posed.append((pair, world, cost))
     assert settings is not None, "there is at least one pair"
     problems = [[problem_at(factor, *one) for one in posed] for factor in settings.factors]
-    stacks = [_stacked(each) for each in problems]
+    stacks = [stacked(each) for each in problems]
     found = resolutions_of_many(stacks, grids[1], settings, min(batch_size, len(posed)))
     # from the device once, not once for each pair
     lanes = [np.asarray(x) for x in found]
@@ -107,7 +107,7 @@ def match_many_images(
     return matches
 
 
-def _largest(images: Sequence[Any], name: str) -> tuple[int, ...]:
+def largest_grid(images: Sequence[Any], name: str) -> tuple[int, ...]:
     """The largest padded size along each axis."""
     sizes = []
     for place, image in enumerate(images):
@@ -121,7 +121,7 @@ def _largest(images: Sequence[Any], name: str) -> tuple[int, ...]:
     return tuple(max(column) for column in zip(*sizes, strict=True))
 
 
-def _stacked(problems: list[Any]) -> Any:
+def stacked(problems: list[Any]) -> Any:
     """Problems of one structure side by side."""
     arrays, rest = zip(*(eqx.partition(p, eqx.is_array) for p in problems), strict=True)
     return eqx.combine(jax.tree.map(lambda *x: jnp.stack(x), *arrays), rest[0])

@@ -31,12 +31,13 @@ _LEAST = 6
 # Values beyond these percentiles are outliers, and cut.
 _PERCENTILES = 0.5, 99.5
 # Window of the default fidelity, in units of the (geometric mean) spacing.
-_CORRELATED = 2.0
+_CORRELATED = 4.0
 # The default kernel is a mean of Gaussians: from this many spacings by this factor up to the
 # largest that is below this part of the (geometric mean) size of the target.
 _FINEST, _RATIO, _PART = 2.0, 3.0, 0.2
-# The default weight is that many squared scales for each cell of the widest kernel.
-_WEIGHT = 2.0
+# The default weight is that many squared scales for each cell of the widest kernel. A wider window
+# or a lower weight keeps less detail, but also less of what two stains or scans do not share.
+_WEIGHT = 1.0
 # Accuracy of points beside the images, in spacings.
 _ACCURACY = 1.0
 
@@ -72,9 +73,9 @@ def match_images(
         metric: price of velocities, `GaussianGrid` or `Sobolev`; its spacing is replaced by that
             of each resolution. By default Gaussian, with scales from two points of the target,
             each three times the one before, up to a fifth of the size of the image.
-        fidelity: distance of images: `LNCC` (default, with a window of two points), `SSD`, `NMI`.
+        fidelity: distance of images: `LNCC` (default, with a window of four points), `SSD`, `NMI`.
             The affine map is always found by `LNCC` with a wide window.
-        weight: price of a unit of fidelity; by default two squared scales for each cell of the
+        weight: price of a unit of fidelity; by default one squared scale for each cell of the
             widest kernel in the image, which suits `LNCC`.
         model: how a deformation is driven: `Stationary()` (default), `TimeDependent()`,
             `Shooting()`, `Metamorphosis(price)`, `NeuralVelocity(network)`.
@@ -158,14 +159,14 @@ def pose(
     metric = GaussianGrid(target.spacing, _scales(target, step)) if metric is None else metric
     fidelity = LNCC(_CORRELATED * step) if fidelity is None else fidelity
     given = {"source": (source, source_mask), "target": (target, target_mask)}
-    dtype = np.result_type(*(_floating(image.values.dtype) for image in (source, target)))
-    ranges = {name: _range(image, mask, name) for name, (image, mask) in given.items()}
+    dtype = np.result_type(*(floating(image.values.dtype) for image in (source, target)))
+    ranges = {name: range_of(image, mask, name) for name, (image, mask) in given.items()}
     if isinstance(fidelity, SSD):
         # one scale of grey for both
         lows, highs = zip(*ranges.values(), strict=True)
         ranges = dict.fromkeys(ranges, (min(lows), max(highs)))
     padded_images = [
-        padded(_scaled(image, *ranges[name], dtype), mask, grid)
+        padded(scaled(image, *ranges[name], dtype), mask, grid)
         for (name, (image, mask)), grid in zip(given.items(), grids, strict=True)
     ]
     low, high = ranges["source"]
@@ -236,12 +237,12 @@ def _check_kinds(metric, fidelity, model, minimiser, dimension: int) -> None:
         )
 
 
-def _floating(dtype: np.dtype) -> np.dtype:
+def floating(dtype: np.dtype) -> np.dtype:
     """The precision that an image is matched in: its own, or single for integers and halves."""
     return np.result_type(dtype, np.float32) if dtype.kind == "f" else np.dtype(np.float32)
 
 
-def _range(image: Image, mask, name: str) -> tuple[float, float]:
+def range_of(image: Image, mask, name: str) -> tuple[float, float]:
     """Brightness between the outliers, where the image counts."""
     values = np.asarray(image.values)
     if mask is not None:
@@ -271,7 +272,7 @@ def _check_mask(image: Image, mask, name: str) -> None:
         )
 
 
-def _scaled(image: Image, low: float, high: float, dtype: np.dtype) -> Image:
+def scaled(image: Image, low: float, high: float, dtype: np.dtype) -> Image:
     """An image with its values in a range of one."""
     scaled = (np.asarray(image.values).astype(np.float64) - low) / (high - low)
     return Image(np.clip(scaled, 0.0, 1.0).astype(dtype), image.affine)

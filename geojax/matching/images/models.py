@@ -226,19 +226,30 @@ class Metamorphosis(AbstractModel):
 _FLAT = 0.1
 
 
-def _geodesic(model: Any, metric, unknowns, image, push: bool, price) -> Motion:
-    # scaled by the diagonal of the energy's second derivative: weak edges are found as soon as
-    # strong ones
+def scalar_momentum(
+    metric: AbstractGridMetric,
+    unknowns: Float[Array, "*grid"],
+    image: Float[Array, "*grid"],
+    intensity_price: Any = None,
+) -> Float[Array, "*grid"]:
+    """The momentum of unknowns in which the energy is nearly round.
+
+    Scaled by the diagonal of its second derivative: weak edges are found as soon as strong ones.
+    """
     spacing = metric.spacing.astype(image.dtype)
     steep = jnp.sum(jnp.square(differences(image, spacing, metric.boundary)), axis=0)
     diagonal = steep + _FLAT * jnp.mean(steep) + jnp.finfo(image.dtype).tiny
-    if price is not None:
-        diagonal = diagonal + 1 / (jnp.asarray(price, image.dtype) * jnp.prod(spacing))
-    momentum = unknowns / jnp.sqrt(diagonal)
+    if intensity_price is not None:
+        price = jnp.asarray(intensity_price, image.dtype) * jnp.prod(spacing)
+        diagonal = diagonal + 1 / price
+    return unknowns / jnp.sqrt(diagonal)
+
+
+def _geodesic(model: Any, metric, unknowns, image, push: bool, price) -> Motion:
     path = shoot_image(
         metric,
         image,
-        momentum,
+        scalar_momentum(metric, unknowns, image, price),
         num_steps=model.num_steps,
         num_checkpoints=model.num_checkpoints,
         intensity_price=price,

@@ -47,8 +47,6 @@ class ImageMatch(eqx.Module):
         affine: from the target's world to the source's, `[d + 1, d + 1]`.
         pull, push: displacements on the padded grid of the target, `[d, *grid]`, along its axes.
         grid_affine: from indices of that grid to the target's world.
-        change: what a metamorphosis adds to the intensities of the moved source, on that grid;
-            None if it is none.
         objective: energy plus weighted fidelity, at the finest resolution that was searched.
         energy: of the deformation beyond the affine map.
         residual: fidelity left.
@@ -62,6 +60,8 @@ class ImageMatch(eqx.Module):
         result: result code.
         beside: for each thing beside the images its name, and how far it is from its partner before
             and after.
+        change: what a metamorphosis adds to the intensities of the moved source, on that grid;
+            None if it is none.
     """
 
     source: Image
@@ -70,7 +70,6 @@ class ImageMatch(eqx.Module):
     pull: Float[Array, "d *grid"]
     push: Float[Array, "d *grid"]
     grid_affine: np.ndarray
-    change: Float[Array, "*grid"] | None
     objective: Float[Array, ""]
     energy: Float[Array, ""]
     residual: Float[Array, ""]
@@ -82,6 +81,7 @@ class ImageMatch(eqx.Module):
     smallest_determinant: float
     inverse_error: float
     beside: tuple[Carried, ...] = eqx.field(static=True, default=())
+    change: Float[Array, "*grid"] | None = None
 
     @classmethod
     def of(
@@ -102,7 +102,7 @@ class ImageMatch(eqx.Module):
         code = first_failure(
             code_if(~finite, RESULTS.not_finite), code_if(~found.settled, RESULTS.not_converged)
         )
-        inside = _inside(frame, target)
+        inside = inside_of(frame, target)
         det = np.asarray(_determinants(pull, problem.metric.spacing))[inside]
         there = np.asarray(_round_trip(pull, push, problem.metric.spacing))[(slice(None), *inside)]
         return cls(
@@ -195,7 +195,7 @@ class ImageMatch(eqx.Module):
         kept = np.asarray(image.values)
         if not np.isfinite(fill) or float(np.clip(fill, *_limits(kept.dtype))) != fill:
             raise InputError(f"Argument fill must be a number of {kept.dtype}, but is {fill!r}.")
-        indices = image.to_indices(self._carried(_places(like), not inverse)).T
+        indices = image.to_indices(self._carried(places_of(like), not inverse)).T
         if order == 0:
             # as they are: float32 does not hold every integer
             sizes = zip(indices, image.grid, strict=True)
@@ -234,13 +234,13 @@ class ImageMatch(eqx.Module):
         moved = self.warp(self.source)
         if self.change is None:
             return moved
-        values = moved.values + self.change[_inside(self._frame, self.target)]
+        values = moved.values + self.change[inside_of(self._frame, self.target)]
         return Image(values, moved.affine)
 
     def determinants(self) -> Image:
         """Jacobian determinant of the whole map from target to source, on the target's grid."""
         spacing = jnp.asarray(self._frame.spacing, self.pull.dtype)
-        inside = _inside(self._frame, self.target)
+        inside = inside_of(self._frame, self.target)
         det = np.asarray(_determinants(self.pull, spacing))[inside]
         return Image(jnp.asarray(det * abs(np.linalg.det(self.affine))), self.target.affine)
 
@@ -249,7 +249,7 @@ class ImageMatch(eqx.Module):
 
         With the affine map; the form that other tools read, see `io.write_displacement`.
         """
-        places = _places(self.target)
+        places = places_of(self.target)
         shift = self._carried(places, True) - places
         return shift.T.reshape(-1, *self.target.grid)
 
@@ -331,13 +331,13 @@ def _round_trip(pull, push, spacing):
     return compose(push, pull, spacing)
 
 
-def _inside(frame: Frame, image: Image) -> tuple[slice, ...]:
+def inside_of(frame: Frame, image: Image) -> tuple[slice, ...]:
     """Where an image lies in its padded grid."""
     _, pads = padded_frame(image)
     return tuple(slice(a, a + n) for (a, _), n in zip(pads, image.grid, strict=True))
 
 
-def _places(image: Image) -> np.ndarray:
+def places_of(image: Image) -> np.ndarray:
     """Where the points of a grid lie in the world, `[n, d]`."""
     indices = np.stack(np.meshgrid(*map(np.arange, image.grid), indexing="ij"), -1)
     return image.to_world(indices.reshape(-1, image.dimension).astype(float))

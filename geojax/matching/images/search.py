@@ -75,7 +75,7 @@ def problem_at(factor: int, pair: Pair, world: np.ndarray, price: Price) -> Imag
     """The problem of a pair at one resolution."""
     level = level_of(pooled(pair.source, factor), pooled(pair.target, factor), world)
     weight = jnp.asarray(price.weight, level.target.dtype)
-    metric = _at(price.metric, level.spacing)
+    metric = metric_at(price.metric, level.spacing)
     beside = () if price.beside is None else price.beside.at(factor, level, world)
     return ImageProblem(price.model, metric, price.fidelity, weight, level, beside)
 
@@ -88,13 +88,13 @@ def resolutions(pair: Pair, world: np.ndarray, price: Price, settings: Settings)
         problem = problem_at(factor, pair, world, price)
         grid, start = problem.level.grid, problem.at_rest()
         if states:
-            start = _refined(price.model, states[-1].position, grids[-1], grid)
-        state = _init(settings.minimiser, problem, start, settings.max_iterations)
-        states.append(_search(settings, problem, state))
+            start = refined(price.model, states[-1].position, grids[-1], grid)
+        state = init(settings.minimiser, problem, start, settings.max_iterations)
+        states.append(search(settings, problem, state))
         grids.append(grid)
     last, tolerance = states[-1], settings.tolerance
     return Found(
-        _refined(price.model, last.position, grids[-1], pair.target.frame.grid),
+        refined(price.model, last.position, grids[-1], pair.target.frame.grid),
         last.value,
         last.history,
         settled(last, jnp.asarray(tolerance, last.value.dtype)),
@@ -103,31 +103,37 @@ def resolutions(pair: Pair, world: np.ndarray, price: Price, settings: Settings)
 
 
 def resolutions_of_many(
-    problems: list[ImageProblem], grid: tuple[int, ...], settings: Settings, batch_size: int
+    problems: list[ImageProblem],
+    grid: tuple[int, ...],
+    settings: Settings,
+    batch_size: int,
+    start: Float[Array, "..."] | None = None,
 ) -> Found:
-    """The same for many pairs side by side; a problem, with a leading axis, per resolution."""
-    found, coarse, iterations = None, grid, jnp.zeros((), int)
+    """The same for many pairs side by side; a problem, with a leading axis, per resolution.
+
+    The first starts at rest, or from unknowns on the grid of the target.
+    """
+    model, coarse, iterations = problems[0].model, grid, jnp.zeros((), int)
+    found = None
     for problem in problems:
-        start = None if found is None else found.noise
-        found = _lanes(settings, problem, start, coarse, batch_size)
-        iterations, coarse = iterations + found.num_iterations, problem.level.target.shape[1:]
+        here = problem.level.target.shape[1:]
+        start = start if found is None else found.noise
+        # refined outside, so that a search from there is the program that another start needs
+        start = None if start is None else _all_refined(model, start, coarse, here)
+        found = _lanes(settings, problem, start, batch_size)
+        iterations, coarse = iterations + found.num_iterations, here
     assert found is not None, "there is at least one resolution"
-    model = problems[0].model
-    fine = jax.vmap(lambda noise: _refined(model, noise, coarse, grid))(found.noise)
+    fine = _all_refined(model, found.noise, coarse, grid)
     return found._replace(noise=fine, num_iterations=iterations)
 
 
 @eqx.filter_jit
-def _lanes(
-    settings: Settings, problems: ImageProblem, start, coarse: tuple[int, ...], batch_size: int
-) -> Found:
+def _lanes(settings: Settings, problems: ImageProblem, start, batch_size: int) -> Found:
     arrays, rest = eqx.partition(problems, eqx.is_array)
 
     def one(lane):
-        problem, before = eqx.combine(lane[0], rest), lane[1]
-        noise = problem.at_rest()
-        if before is not None:
-            noise = problem.model.refined(before, coarse, problem.level.grid)
+        problem, noise = eqx.combine(lane[0], rest), lane[1]
+        noise = problem.at_rest() if noise is None else noise
         state = settings.minimiser.init(problem, noise, settings.max_iterations)
         tolerance = jnp.asarray(settings.tolerance, state.value.dtype)
         state = descend(settings.minimiser, problem, state, tolerance, settings.max_iterations)
@@ -137,7 +143,12 @@ def _lanes(
     return jax.lax.map(one, (arrays, start), batch_size=batch_size)
 
 
-def _at(metric: AbstractGridMetric, spacing: Float[Array, " d"]) -> AbstractGridMetric:
+@eqx.filter_jit
+def _all_refined(model: AbstractModel, unknowns, coarse: tuple[int, ...], fine: tuple[int, ...]):
+    return jax.vmap(lambda one: model.refined(one, coarse, fine))(unknowns)
+
+
+def metric_at(metric: AbstractGridMetric, spacing: Float[Array, " d"]) -> AbstractGridMetric:
     """A metric on another grid, in its precision."""
     here = eqx.tree_at(lambda m: m.spacing, metric, spacing)
 
@@ -147,9 +158,10 @@ def _at(metric: AbstractGridMetric, spacing: Float[Array, " d"]) -> AbstractGrid
     return jax.tree.map(cast, here)
 
 
-def _search(settings: Settings, problem: ImageProblem, state: State) -> State:
+def search(settings: Settings, problem: Minimisable, state: State) -> State:
+    """Iterate until settled, or until the last iteration, and say how far it came."""
     most, progress = settings.max_iterations, settings.progress
-    tolerance = np.asarray(settings.tolerance, problem.level.target.dtype)
+    tolerance = np.asarray(settings.tolerance, state.value.dtype)
     chunk = most if progress is None else _WINDOW
     for until in range(chunk, most + chunk, chunk):
         last = np.asarray(min(until, most))
@@ -170,12 +182,14 @@ def settled(state: State, tolerance: Float[Array, ""] | np.ndarray) -> Bool[Arra
 
 
 @eqx.filter_jit
-def _init(minimiser: LBFGS, problem: Minimisable, start, length: int) -> State:
+def init(minimiser: LBFGS, problem: Minimisable, start, length: int) -> State:
+    """A search before its first iteration."""
     return minimiser.init(problem, start, length)
 
 
 @eqx.filter_jit
-def _refined(model: AbstractModel, unknowns, coarse: tuple[int, ...], fine: tuple[int, ...]):
+def refined(model: AbstractModel, unknowns, coarse: tuple[int, ...], fine: tuple[int, ...]):
+    """Unknowns on another grid."""
     return model.refined(unknowns, coarse, fine)
 
 
