@@ -88,7 +88,7 @@ def fit_affine(
     """The map `[d + 1, d + 1]` from the target's world to the source's under which they agree best.
 
     At the coarsest resolution it starts from worlds that agree as they are, from the middles of
-    the images on each other, and from the centres of their brightness, each turned to and fro
+    the images on each other, and from the centres of their brightness, each turned both ways
     about every axis (not for translations). From the best of these rigid maps are searched, and
     from the best of what they reach a map of the kind, there and at the finer resolutions.
     """

@@ -158,7 +158,7 @@ def atlas_images(
         subjects, reference, template is not None, given, search, minimiser, progress
     )
     if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" and reference.dimension == 3 else 64
+        batch_size = 1 if jax.default_backend() == "cpu" else 64
     batch_size = min(checks.count(batch_size, "batch_size"), len(subjects))
     worlds = _worlds(affine, pairs, settings)
     if template is None and isinstance(affine, str):

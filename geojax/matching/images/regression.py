@@ -48,8 +48,8 @@ class ImageRegression(eqx.Module):
         energy: of the geodesic from `t0` to `t1`.
         residuals: fidelity left to each image, `[s]`.
         explained: 1 less the part of the fidelities that the baseline at rest leaves.
-        history: objective at the finest resolution (NaN beyond the last), of the last round.
-        num_iterations: of all resolutions and rounds.
+        history: objective at the finest resolution (NaN beyond the last).
+        num_iterations: of all resolutions.
         result: result code.
     """
 
