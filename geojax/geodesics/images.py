@@ -115,17 +115,18 @@ def shoot_image(
     action = Images(metric.spacing, metric.boundary)
     image = action.check(image, "image")
     momentum = like_state(momentum, image, "momentum")
-    checks.count(num_steps, "num_steps")
-    if num_checkpoints is not None and num_steps % checks.count(num_checkpoints, "num_checkpoints"):
-        raise InputError(
-            f"Argument num_checkpoints must divide num_steps, {num_steps}, but is "
-            f"{num_checkpoints}."
-        )
+    check_steps(num_steps, num_checkpoints)
     if order not in (1, 3):
         raise InputError(f"Argument order must be 1 or 3, but is {order!r}.")
     if intensity_price is not None:
-        checks.positive(intensity_price, "intensity_price")
+        if np.ndim(checks.positive(intensity_price, "intensity_price")):
+            raise InputError(
+                f"Argument intensity_price must be one number, but is {intensity_price!r}."
+            )
         intensity_price = jnp.asarray(intensity_price, image.dtype)
+    known = checks.is_tracer(times) or isinstance(times, jax.Array)
+    if not known and not (checks.is_regular(times) and np.asarray(times).dtype.kind in "fiu"):
+        raise InputError(f"Argument times must be a list of times, but is {times!r}.")
     when = jnp.asarray(checks.finite(times, "times"), image.dtype)
     if when.ndim != 1 or not when.shape[0]:
         raise InputError(f"Argument times must be a list of times, but is {times!r}.")
@@ -155,6 +156,16 @@ def shoot_image(
 
 
 _VELOCITY = "velocity"
+
+
+def check_steps(num_steps: int, num_checkpoints: int | None) -> None:
+    """Raise where steps and checkpoints do not fit together."""
+    checks.count(num_steps, "num_steps")
+    if num_checkpoints is not None and num_steps % checks.count(num_checkpoints, "num_checkpoints"):
+        raise InputError(
+            f"Argument num_checkpoints must divide num_steps, {num_steps}, but is "
+            f"{num_checkpoints}."
+        )
 
 
 class _Step(eqx.Module):

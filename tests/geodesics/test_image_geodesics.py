@@ -225,6 +225,8 @@ def test_memory_grows_with_checkpoints():
         (dict(times=(0.5, 0.5)), "times must be positive and rise"),
         (dict(times=(-1.0, 1.0)), "times must be positive and rise"),
         (dict(intensity_price=-1.0), "intensity_price must be positive"),
+        (dict(times=["a"]), "times must"),
+        (dict(intensity_price=[1.0, 2.0]), "intensity_price must be one number"),
         (dict(num_steps=0), "num_steps"),
         (dict(momentum=jnp.zeros((3, 3))), "momentum must have the shape of the state"),
         (dict(image=jnp.full((24, 24), jnp.nan)), "image"),

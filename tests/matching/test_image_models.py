@@ -147,11 +147,32 @@ def test_a_network_prices_its_trajectories():
     assert relative_error(push.displacement[0], -motion.displacement[0]) < 1e-12
 
 
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_network_lies_in_the_same_place_at_all_resolutions(factor):
+    """The middle of the grid stays where a velocity grows from there."""
+
+    class Growth(nnx.Module):
+        def __init__(self):
+            self.rate = nnx.Param(jnp.asarray(0.2))
+
+        def __call__(self, t, x):
+            return self.rate[...] * x
+
+    model, n = NeuralVelocity(Growth()), 16 // factor
+    metric = GaussianGrid([float(factor)] * 2, 8.0)
+    pull = model.move(metric, model.at_rest((n, n), float), jnp.zeros((n, n))).displacement[0]
+    x = factor * jnp.arange(n) + (factor - 1) / 2
+    expected = (np.exp(-0.2) - 1) * (x - 7.5)
+    np.testing.assert_allclose(pull[:, 0], expected, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Shooting(0), "num_steps"),
+        (lambda: Shooting(10, 3), "num_checkpoints must divide num_steps"),
         (lambda: Metamorphosis(-1.0), "price must be positive"),
+        (lambda: Metamorphosis([1.0, 2.0]), "price must be one number"),
         (lambda: NeuralVelocity(3), "must be a flax nnx module"),
         (lambda: match_images(SOURCE, TARGET, model="shooting", throw=False), "model must be"),
     ],

@@ -113,8 +113,9 @@ def atlas_images(
     Lowers `sum_s energy_s + weight * fidelity(subject s, pulled back to the template; template)`.
     Each round carries the deformations on so that their mean vanishes (with `Stationary`, the mean
     of the velocities), takes the mean of the subjects, pulled back by them, for the template, and
-    matches all subjects to it, in one compiled program. With `SSD` both lower the objective; with
-    other fidelities the mean is a heuristic. Brightness is cut and scaled as by `match_images`.
+    matches all subjects to it, in one compiled program. With `SSD` all of this lowers the
+    objective (taking the mean out, to first order); with other fidelities the mean is a heuristic.
+    Brightness is cut and scaled as by `match_images`.
 
     Args:
         subjects: images of one dimension, at least two, on any grids.
@@ -196,7 +197,7 @@ class _Team:
 
     def __init__(self, pairs, worlds, price: Price, settings: Settings, batch_size: int, like):
         self.settings, self.batch_size, self.like = settings, batch_size, like
-        self.grid = pairs[0].target.frame.grid
+        self.grid, self.model = pairs[0].target.frame.grid, price.model
         self.problems = {
             factor: stacked(
                 [problem_at(factor, *one, price) for one in zip(pairs, worlds, strict=True)]
@@ -206,8 +207,8 @@ class _Team:
 
     def at_rest(self) -> Float[Array, "s ..."]:
         """Unknowns of all subjects that a search starts from."""
-        level, model = self.problems[1].level, self.problems[1].model
-        rest = model.at_rest(self.grid, level.target.dtype)
+        level = self.problems[1].level
+        rest = self.model.at_rest(self.grid, level.target.dtype)
         return jnp.broadcast_to(rest, (level.target.shape[0], *rest.shape))
 
     def matched(self, target: Padded, start: Float[Array, "s ..."], factors) -> Found:

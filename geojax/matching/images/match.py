@@ -1,5 +1,6 @@
 """The verb `match_images`: the cheapest deformation that carries one image to another."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -175,13 +176,15 @@ def pose(
         weight = _default_weight(metric, pair.target)
     if np.ndim(checks.positive(weight, "weight")):
         raise InputError(f"Argument weight must be one number, but is {weight!r}.")
+    factors = _as_factors(search["factors"], pair)
+    grid = tuple(n // factors[-1] for n in pair.target.frame.grid)
     checks.memory(
-        _bytes(model, pair.target, minimiser),
-        f"match_images: a search on a grid of {' x '.join(map(str, pair.target.frame.grid))}",
+        _bytes(model, grid, pair.target.values.dtype, minimiser),
+        f"match_images: a search on a grid of {' x '.join(map(str, grid))}",
         "give factors that do not end with 1, such as (4, 2), or an `LBFGS` with less memory",
     )
     settings = Settings(
-        _as_factors(search["factors"], pair),
+        factors,
         search["tolerance"],
         search["max_iterations"],
         minimiser,
@@ -259,7 +262,9 @@ def range_of(image: Image, mask, name: str) -> tuple[float, float]:
 def _check_mask(image: Image, mask, name: str) -> None:
     if not isinstance(mask, Image):
         raise InputError(f"Argument {name}_mask must be an `Image`, but is {type(mask).__name__}.")
-    if mask.grid != image.grid or not np.allclose(mask.affine, image.affine, rtol=1e-4, atol=1e-4):
+    if mask.grid != image.grid or not np.allclose(
+        mask.affine, image.affine, 1e-4, 1e-3 * np.min(image.spacing)
+    ):
         raise InputError(
             f"Argument {name}_mask must have the grid of the {name}, {list(image.grid)}, and its "
             f"place in the world, but has {list(mask.grid)} and affine {mask.affine.tolist()}."
@@ -278,10 +283,9 @@ def scaled(image: Image, low: float, high: float, dtype: np.dtype) -> Image:
     return Image(np.clip(scaled, 0.0, 1.0).astype(dtype), image.affine)
 
 
-def _bytes(model: AbstractModel, target: Padded, minimiser: LBFGS) -> int:
+def _bytes(model: AbstractModel, grid: tuple[int, ...], dtype, minimiser: LBFGS) -> int:
     """Memory that a search holds, about: pairs of steps, and what a derivative keeps."""
-    dtype = target.values.dtype
-    unknowns = jax.eval_shape(lambda: model.at_rest(target.frame.grid, dtype)).size
+    unknowns = jax.eval_shape(lambda: model.at_rest(grid, dtype)).size
     return (2 * minimiser.memory + 30) * unknowns * dtype.itemsize
 
 
@@ -290,8 +294,9 @@ def _as_factors(factors, pair: Pair) -> tuple[int, ...]:
         least = min(min(image.frame.grid) for image in (pair.source, pair.target))
         return tuple(f for f in _FACTORS if f == 1 or least // f >= _LEAST)
     given = tuple(factors) if isinstance(factors, list | tuple) else ()
-    falling = sorted(set(given), reverse=True) == list(given)
-    if not given or any(f not in (1, 2, 4, 8) for f in given) or not falling:
+    whole = all(isinstance(f, int) and f in (1, 2, 4, 8) for f in given)
+    falling = whole and all(a > b for a, b in itertools.pairwise(given))
+    if not given or not falling:
         raise InputError(
             f"Argument factors must fall among 8, 4, 2 and 1, such as (4, 2, 1), but is {factors}."
         )

@@ -11,11 +11,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from geojax._core import checks
+from geojax._core.errors import InputError
 from geojax._core.grids import differences
 from geojax.fields import Neural
 from geojax.flows.grids import compose, exponential, pull_back
 from geojax.flows.interpolation import Ends, indices_of
 from geojax.geodesics import shoot_image
+from geojax.geodesics.images import check_steps
 from geojax.metrics import AbstractGridMetric
 
 
@@ -178,7 +180,7 @@ class Shooting(AbstractModel):
     num_checkpoints: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        checks.count(self.num_steps, "num_steps")
+        check_steps(self.num_steps, self.num_checkpoints)
 
     def at_rest(self, grid, dtype):
         return jnp.zeros(grid, dtype)
@@ -209,8 +211,9 @@ class Metamorphosis(AbstractModel):
     num_checkpoints: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        checks.positive(self.price, "price")
-        checks.count(self.num_steps, "num_steps")
+        if np.ndim(checks.positive(self.price, "price")):
+            raise InputError(f"Argument price must be one number, but is {self.price!r}.")
+        check_steps(self.num_steps, self.num_checkpoints)
 
     def at_rest(self, grid, dtype):
         return jnp.zeros(grid, dtype)
@@ -268,11 +271,12 @@ class NeuralVelocity(AbstractModel):
 
     The unknowns are its parameters, the same at all resolutions. What it costs is summed along
     the trajectories of the points of the grid: `1/2 |v|^2 + l^2/2 |Dv|^2`, with l the largest
-    scale of the metric, in units of `l^d`; the metric's kernel itself is not used.
+    scale of the metric, in units of `l^d`, and the slopes of the velocity between points that were
+    neighbours at the start; the metric's kernel itself is not used.
 
     Args:
         network: an `nnx.Module`, called as `network(t, x)` with x `[..., d]` in half sizes of the
-            image from its middle; its velocity is in the same unit.
+            target's grid with its margin, from its middle; its velocity is in the same unit.
         num_steps: equal steps of the midpoint rule.
 
     Example:
@@ -309,11 +313,13 @@ class NeuralVelocity(AbstractModel):
             (1,) * d + (d,)
         )
         half_row = half.reshape((1,) * d + (d,))
+        # index zero is the middle of a block, which is elsewhere at each resolution
+        middle = (half - 0.5 * spacing).reshape((1,) * d + (d,))
         length = jnp.asarray((1.0 if push else -1.0) / self.num_steps, spacing.dtype)
         price = 0.5 * jnp.prod(spacing) / scale**d / self.num_steps
 
         def velocity(t, x):
-            return half_row * field(t, (x - half_row) / half_row).astype(x.dtype)
+            return half_row * field(t, (x - middle) / half_row).astype(x.dtype)
 
         def step(carry, k):
             x, energy = carry

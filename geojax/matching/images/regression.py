@@ -306,7 +306,9 @@ def _checked(images, times, baseline, t0) -> tuple[list[Image], Image, np.ndarra
 
 def _seen(image: Image, like: Image, name: str) -> Padded:
     """An image on the padded grid of another one, with weights where it is in sight."""
-    if image.grid == like.grid and np.allclose(image.affine, like.affine, rtol=1e-6, atol=1e-6):
+    if image.grid == like.grid and np.allclose(
+        image.affine, like.affine, 1e-6, 1e-3 * np.min(like.spacing)
+    ):
         return padded(Image(image.values, like.affine))
     indices = image.to_indices(places_of(like)).T
     values = sample(image.values, jnp.asarray(indices, image.values.dtype))
