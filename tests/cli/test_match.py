@@ -122,6 +122,7 @@ def test_another_run_in_the_same_folder_is_refused(matched, command):
     assert (folder / "run" / "result.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_result_that_is_not_reached_is_withheld(process, tmp_path):
     np.save(tmp_path / "a.npy", CIRCLE.astype(np.float32))
     np.save(tmp_path / "b.npy", (2 * CIRCLE).astype(np.float32))
@@ -211,6 +212,7 @@ def test_bad_input_is_named_and_nothing_is_written(
     assert tree(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_told_before_any_is_left_out(command, process, tmp_path):
     """The mend that is named works, and what is left out is told and written down."""
     np.save(tmp_path / "a.npy", NEAR)
@@ -285,6 +287,7 @@ class TestPoints:
             == np.float64
         )
 
+    @pytest.mark.slow
     def test_dense_points_are_moved_by_fewer(self):
         import jax.numpy as jnp
 

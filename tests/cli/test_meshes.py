@@ -25,6 +25,7 @@ FACES = np.concatenate([FACES, [[1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5]]])
 FAST = ("--num-steps", 3, "--tolerance", 0.05, "--fidelity-scale", 0.8)
 
 
+@pytest.mark.slow
 def test_surfaces_are_matched_as_varifolds(process, check_files, tmp_path):
     source = Surface(OCTAHEDRON, FACES)
     write_mesh(tmp_path / "a.stl", source)

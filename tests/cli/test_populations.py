@@ -72,6 +72,7 @@ def test_the_template_is_in_the_middle(command, rings, check_files, check_page):
     assert "run: holds the result of another run (keep_template: False there" in other.err
 
 
+@pytest.mark.slow
 def test_the_geodesic_goes_on(command, rings, check_files, check_page):
     (rings / "growth.toml").write_text(
         'shapes = ["s1.npy", "ring.npy"]\ntimes = [62, 60.0]\nat = [60, 64]\n'

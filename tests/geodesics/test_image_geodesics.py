@@ -126,6 +126,7 @@ def test_laws_of_the_flow():
     np.testing.assert_allclose(path.energies[1], 2 * path.energies[0], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_backwards_it_comes_home():
     """From the end with the opposite momentum, to the first order of the steps."""
     metric, image, momentum = pose(32)
@@ -165,6 +166,7 @@ def test_shifts_around_a_periodic_grid():
         pytest.param({"order": 3}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_derivatives(options):
     _, image, momentum = pose(12)
     momentum = momentum * 0.5

@@ -23,6 +23,7 @@ def hessian(fidelity, weight, shares, seen):
 
 
 @pytest.mark.parametrize("fidelity", [Landmarks(), MMD(0.4)])
+@pytest.mark.slow
 def test_some_columns_stand_for_all(fidelity):
     """Half of the points see all that the kernel sees; a few do not."""
     weight, count = jnp.asarray(50.0), len(BASE)

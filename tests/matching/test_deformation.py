@@ -53,6 +53,7 @@ class TestApply:
         np.testing.assert_allclose(one.apply(there, inverse=True), GRID, atol=1e-4)
         np.testing.assert_allclose(one.apply(one.apply(GRID, inverse=True)), GRID, atol=1e-4)
 
+    @pytest.mark.slow
     def test_more_steps_undo_better(self, found):
         """The inverse is that of the flow, not of the steps, and these are of order five."""
 
@@ -243,6 +244,7 @@ class TestAdaptiveSteps:
             adaptive.smallest_determinant, equal.smallest_determinant, atol=1e-6
         )
 
+    @pytest.mark.slow
     def test_too_few_steps_are_told(self):
         found = self.solved(max_steps=3, quality=False, throw=False)
         assert found.result == RESULTS.max_steps_reached

@@ -155,7 +155,14 @@ class TestAtlas:
         np.testing.assert_allclose(first, turn.T, atol=0.05)
 
 
-@pytest.mark.parametrize("model", [Stationary(), TimeDependent(3), Shooting(6)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Stationary(),
+        pytest.param(TimeDependent(3), marks=pytest.mark.slow),
+        pytest.param(Shooting(6), marks=pytest.mark.slow),
+    ],
+)
 def test_a_common_deformation_is_taken_away(model):
     """Where all subjects are one image and move in one way, the template is that image."""
     image = SUBJECTS[0]
@@ -224,6 +231,7 @@ def test_atlas_refuses(change, message):
         atlas_images(**{"subjects": SUBJECTS, **change})
 
 
+@pytest.mark.slow
 def test_an_unfinished_atlas_is_told():
     short = QUICK | dict(factors=(2,), tolerance=1e-6, max_iterations=2)
     found = atlas_images(SUBJECTS[:2], affine=None, rounds=1, throw=False, **short)
@@ -276,6 +284,7 @@ def series() -> ImageRegression:
 class TestRegression:
     """Geodesics through images."""
 
+    @pytest.mark.slow
     def test_unseen_times(self, series):
         truth = shot(61.5)
         line = Image(0.5 * (SERIES[2].values + SERIES[3].values), AFFINE)

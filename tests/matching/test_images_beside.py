@@ -348,6 +348,7 @@ def test_a_surface_beside_a_volume():
 @pytest.mark.parametrize(
     "model", [Stationary(), pytest.param(TimeDependent(2), marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_gradient(model):
     """Of all kinds of terms at once, against differences."""
     across = bent(places())[..., 1]

@@ -47,6 +47,7 @@ def found(name):
     return solve(name)
 
 
+@pytest.mark.slow
 def test_one_landmark_has_a_closed_form():
     """Minimum of a^2/2 + w (a - d)^2/2: the point goes w / (1 + w) of the way, in a line."""
     weight, way = 3.0, np.array([[1.0, 2.0]])
@@ -112,6 +113,7 @@ def test_scaled(name, found):
     assert abs(solve(name, scale=1.8, throw=False).energy / found.energy - 1) > 1e-2
 
 
+@pytest.mark.slow
 def test_single_precision(name, found):
     single = solve(name, *(x.astype(np.float32) for x in (CIRCLE, ELLIPSE)), tolerance=1e-3)
     arrays = jax.tree.leaves(
@@ -215,6 +217,7 @@ class TestSearch:
         np.testing.assert_allclose(objectives[-1], found.objective, rtol=1e-12)
         np.testing.assert_allclose(norms[-1], found.gradient_norm, rtol=1e-12)
 
+    @pytest.mark.slow
     def test_too_few_iterations_are_told(self):
         with pytest.raises(NumericalError, match="before its tolerance was met") as caught:
             solve("landmarks", max_iterations=2, tolerance=1e-4)
@@ -224,6 +227,7 @@ class TestSearch:
         assert found.gradient_norm > 1e-4
         assert found.num_iterations == 2
 
+    @pytest.mark.slow
     def test_a_path_of_too_few_steps_is_told(self):
         """From a momentum that folds space in one step no search comes back as a success."""
         huge = np.stack([-ELLIPSE[:, 1], ELLIPSE[:, 0]], axis=-1) * 40.0
@@ -261,6 +265,7 @@ def test_the_first_match_of_a_stranger(fidelity, dtype):
         assert np.mean(np.min(gaps, axis)) < 0.5 * np.mean(np.min(start, axis))
 
 
+@pytest.mark.slow
 def test_memory_is_linear_in_the_points():
     """The objective and its gradient, of clouds too large for a matrix over pairs."""
 

@@ -80,6 +80,7 @@ def test_objective(name):
 
 
 @pytest.mark.parametrize("name", ["landmarks", "mmd"])
+@pytest.mark.slow
 def test_energy(name):
     check(name, "energy", 1e-6)
 

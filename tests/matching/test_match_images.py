@@ -337,6 +337,7 @@ def test_precisions_that_differ(source, target):
     assert found.moved.values.dtype == source
 
 
+@pytest.mark.slow
 def test_in_single_precision_nothing_is_said():
     """As users run it; warnings are errors here."""
     small = np.diag([0.1, 0.1, 1.0]) @ AFFINE

@@ -86,6 +86,7 @@ def close_pair(gap, dtype):
     return points.astype(dtype)
 
 
+@pytest.mark.slow
 def test_landmarks_too_close_for_single_precision():
     with pytest.raises(InputError, match=r"source has nearly.* 4 and 5 are .*float64"):
         match(close_pair(1e-4, np.float32), TARGET.astype(np.float32), metric=Gaussian(1.0))

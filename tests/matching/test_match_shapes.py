@@ -20,6 +20,7 @@ METRIC = Gaussian(0.7)
 
 
 @pytest.mark.parametrize("fidelity", ["varifold", Varifold(0.4, "oriented", 0.4), Currents(0.4)])
+@pytest.mark.slow
 def test_a_circle_becomes_an_ellipse(fidelity, tmp_path):
     found = match(CIRCLE, ELLIPSE, metric=METRIC, fidelity=fidelity)
     between = found.problem.fidelity
@@ -104,6 +105,7 @@ def test_derivative_of_the_optimum():
     np.testing.assert_allclose(jax.jit(jax.grad(energy))(zero), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_shapes_are_clouds_to_other_fidelities():
     options = dict(metric=METRIC, fidelity=MMD(0.5), quality=False)
     shapes = match(CIRCLE, ELLIPSE, **options)

@@ -25,6 +25,7 @@ FIDELITY = {"outline": Varifold(0.3), "marks": "landmarks"}
 
 
 class TestSeveral:
+    @pytest.mark.slow
     def test_each_has_its_own_fidelity_and_all_one_deformation(self, tmp_path):
         found = match(SOURCE, TARGET, metric=METRIC, fidelity=FIDELITY)
         # the marks are vertices as well, and hold one momentum together
@@ -73,6 +74,7 @@ class TestSeveral:
             match(source, target, **options)
 
 
+@pytest.mark.slow
 def test_a_part_is_laid_on_the_whole():
     """A two-sided distance would stretch the arc over the whole ellipse."""
     arc = Curve(np.asarray(CIRCLE.vertices)[:12])
@@ -85,6 +87,7 @@ def test_a_part_is_laid_on_the_whole():
 
 
 class TestBuckets:
+    @pytest.mark.slow
     def test_padding_changes_nothing(self):
         options = dict(metric=METRIC, fidelity=FIDELITY)
         found, padded = (match(SOURCE, TARGET, buckets=b, **options) for b in (False, True))
@@ -97,6 +100,7 @@ class TestBuckets:
         assert jax.tree.structure(padded) == jax.tree.structure(found)
         assert padded.folds == 0
 
+    @pytest.mark.slow
     def test_sizes_of_one_bucket_share_a_program(self):
         def traces():
             return finish._cached._cache_size()

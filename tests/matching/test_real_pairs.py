@@ -38,6 +38,7 @@ def ellipsoids():
     ("load", "controls"),
     [(ellipses, None), pytest.param(ellipsoids, 12, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_a_made_pair_comes_closer_without_folds(experiment, tmp_path, load, controls):
     pair = experiment.Pair(
         "made", lambda folders: load(), ("a", "b"), controls, rounds=0, tolerance=2e-2

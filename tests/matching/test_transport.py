@@ -108,6 +108,7 @@ def test_the_ladder_comes_to_the_same(pair):
     assert errors[0] < 0.3 * largest(later.momentum - truth)
 
 
+@pytest.mark.slow
 def test_on_other_control_points(pair):
     later, _ = pair
     # more points than the momentum sits on hold the same field
@@ -127,6 +128,7 @@ def test_on_other_control_points(pair):
         transport_match(later, shot(START + 9, LATER, KERNEL))
 
 
+@pytest.mark.slow
 def test_other_places_under_transformations(pair):
     """Where points are abstract, whether they agree is not known, so momenta are projected."""
     later, _ = pair
@@ -180,6 +182,7 @@ def test_it_is_saved_like_a_match(pair, tmp_path):
     assert again.with_quality().folds == 0
 
 
+@pytest.mark.slow
 def test_derivative(pair):
     later, to = pair
 

@@ -243,6 +243,7 @@ class TestDerivatives:
 
 # optax promotes inside
 @pytest.mark.lenient
+@pytest.mark.slow
 def test_match():
     source = Curve(*outline(30, 1.0, 1.0))
     options = dict(num_steps=5, quality=False)

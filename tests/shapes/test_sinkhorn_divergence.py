@@ -21,6 +21,7 @@ def clouds():
 
 
 @pytest.mark.lenient
+@pytest.mark.slow
 def test_it_is_otts_divergence(clouds):
     theirs, _ = sinkhorn_divergence.sinkhorn_divergence(
         pointcloud.PointCloud,
@@ -64,6 +65,7 @@ def _gaussians(s1, s2, shift, blur):
     return 0.5 * (shift**2 + entropic(a, b) - 0.5 * entropic(a, a) - 0.5 * entropic(b, b))
 
 
+@pytest.mark.slow
 def test_blocked_is_dense(clouds, monkeypatch):
     def value_and_gradient():
         jax.clear_caches()

@@ -200,6 +200,7 @@ class TestDerivatives:
         )
         np.testing.assert_allclose(slopes, numeric, rtol=1e-6)
 
+    @pytest.mark.slow
     def test_tile_by_tile(self, fidelity, monkeypatch):
         """Values, gradients and products with the Hessian are those of the dense sums."""
         pair = PAIRS["surfaces"]
