@@ -110,7 +110,7 @@ def geojax_errors(images, points) -> dict[str, tuple[np.ndarray, float | None]]:
     before = np.linalg.norm(points[1] - points[0], axis=1)
     errors: dict[str, tuple[np.ndarray, float | None]] = {"before": (before, None)}
     step, area = float(images[1].spacing[0]), float(np.prod(images[1].spacing * images[1].grid))
-    # in the plane the default weight is twice the area
+    # in the plane the default weight is the area
     stiffer: dict[str, Any] = {"fidelity": LNCC(6 * step), "weight": 0.5 * area}
     defaults: dict[str, Any] = {}
     for method, options in (

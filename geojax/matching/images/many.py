@@ -60,7 +60,7 @@ def match_many_images(
         >>> from geojax.shapes import Image
         >>> x = np.linspace(-3.0, 3.0, 20, dtype=np.float32)
         >>> discs = [Image(np.exp(-w * x[:, None]**2 - x[None]**2)) for w in (1.0, 0.8, 0.6)]
-        >>> found = match_many_images(discs[:2], discs[1:])
+        >>> found = match_many_images(discs[:2], discs[1:], factors=(2,))
         >>> [match.folds for match in found]
         [0, 0]
     """

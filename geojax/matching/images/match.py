@@ -111,7 +111,7 @@ def match_images(
         >>> x = np.linspace(-3.0, 3.0, 24, dtype=np.float32)
         >>> disc = np.exp(-x[:, None]**2 - x[None]**2)
         >>> wide = np.exp(-0.5 * x[:, None]**2 - x[None]**2)
-        >>> found = match_images(Image(disc), Image(wide), affine=None)
+        >>> found = match_images(Image(disc), Image(wide), affine=None, factors=(2,))
         >>> found.folds
         0
 
