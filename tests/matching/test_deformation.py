@@ -40,6 +40,7 @@ def controlled():
     return match(CIRCLE, ELLIPSE, metric=kernel, weight=20.0, **options)
 
 
+@pytest.mark.slow
 class TestApply:
     def test_the_source_moves_as_it_did(self, found, controlled):
         np.testing.assert_allclose(found.apply(CIRCLE), found.moved, atol=1e-13)

@@ -73,6 +73,7 @@ def test_derivative_of_the_objective(model):
     assert float(jnp.vdot(both(at)[1], way)) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_geodesic_is_found(geodesic):
     assert geodesic.folds == 0
     assert geodesic.residual < 0.1 * geodesic.residual_before
