@@ -18,6 +18,7 @@ from geojax.actions import Points
 from geojax.flows import Path
 from geojax.geodesics import hamiltonian, shoot
 from geojax.kernels import AbstractRadialKernel, kernel_sum
+from geojax.matching.arguments import as_times
 from geojax.matching.coordinates import Coordinates
 from geojax.matching.implicit import optimum
 from geojax.matching.layout import Layout
@@ -304,18 +305,7 @@ def regress(
 
     Reference: `[fletcher2013geodesic]`.
     """
-    when = checks.finite(np.asarray(times, float), "times")
-    if when.shape != (len(shapes),):
-        raise InputError(
-            f"Argument times must hold one number for each of the {len(shapes)} shapes, but has "
-            f"shape {list(when.shape)}."
-        )
-    begin = float(np.min(when) if t0 is None else checks.finite(t0, "t0"))
-    if np.min(when) < begin or np.max(when) <= begin:
-        raise InputError(
-            f"Argument times must not be before t0 = {begin:g} and not all be at t0, but runs "
-            f"from {np.min(when):g} to {np.max(when):g}."
-        )
+    when, begin, end = as_times(times, len(shapes), t0, "shapes")
     start = shapes[int(np.argmin(when))] if baseline is None else baseline
     fields, search = prepare(
         start,
@@ -333,7 +323,6 @@ def regress(
         num_steps=num_steps,
         solver=solver,
     )
-    end = float(np.max(when))
     stops = np.unique(np.concatenate([[0.0], (when - begin) / (end - begin)]))
     gaps = np.diff(stops)
     dtype = fields["source"].dtype

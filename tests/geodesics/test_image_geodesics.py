@@ -42,7 +42,8 @@ def test_it_is_the_generic_geodesic(kind):
     assert observed_order(steps, errors, floor=1e-4) > 0.65
     assert errors[-1] < 0.01
     energies = [abs(float(p.energies[-1] / generic.energy) - 1) for p in paths]
-    assert energies[-1] < 0.02 < 0.05 < energies[0] * 5
+    assert energies[-1] < 0.02
+    assert energies[0] > 0.01
     assert relative_error(paths[-1].momenta[-1], generic.costates[-1]) < 0.05
     other = shoot_image(metric, image, -momentum, num_steps=40, order=3)
     assert relative_error(other.images[-1], generic.end) > 0.1

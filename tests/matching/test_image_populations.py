@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import image_pairs
 
 from geojax._core.errors import InputError, NumericalError
 from geojax._core.results import RESULTS
@@ -36,8 +37,7 @@ QUICK = dict(metric=METRIC, fidelity=SSD(), weight=1e5, factors=(1,), tolerance=
 
 def places(grid=GRID, affine=AFFINE):
     """Coordinates of the world at all points of a grid, `[*grid, d]`."""
-    index = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1)
-    return index @ affine[:-1, :-1].T + affine[:-1, -1]
+    return image_pairs.places(grid, affine)
 
 
 def scene(x):
@@ -322,6 +322,8 @@ class TestRegression:
         (dict(images=SERIES[:1], times=[60.0]), "images must be a list of at least two"),
         (dict(times=[60.0, 61.0]), "times must hold one number for each of the 4 images"),
         (dict(times=[60.0] * 4), "not all be at t0"),
+        (dict(times=["a", "b", "c", "d"]), "times must hold numbers"),
+        (dict(t0=[60.0]), "t0 must be one number"),
         (dict(times=[60.0, 61.0, np.nan, 62.0]), "times must be finite"),
         (dict(t0=60.2), "must not be before t0 = 60.2"),
         (dict(images=[*SERIES[:3], np.ones(GRID)]), r"images\[3\] must be an `Image`"),

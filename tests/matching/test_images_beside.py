@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import image_pairs
 from systems.meshes import icosphere
 from systems.numerics import central_difference
 
@@ -35,8 +36,7 @@ UNIT = Unit(scale=6.0, sigma=2.0, weight=50.0)
 
 def places(grid=GRID, affine=AFFINE):
     """Coordinates of the world at all points of a grid, `[*grid, d]`."""
-    index = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1)
-    return index @ affine[:-1, :-1].T + affine[:-1, -1]
+    return image_pairs.places(grid, affine)
 
 
 def bent(x):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import image_pairs
 from systems.numerics import central_difference, relative_error
 
 from geojax._core.errors import InputError, NumericalError, StorageError
@@ -32,8 +33,7 @@ GRID = (40, 30)
 
 def places(grid=GRID, affine=AFFINE):
     """Coordinates of the world at all points of a grid, `[*grid, d]`."""
-    index = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1)
-    return index @ affine[:-1, :-1].T + affine[:-1, -1]
+    return image_pairs.places(grid, affine)
 
 
 def scene(x):

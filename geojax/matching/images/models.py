@@ -163,7 +163,39 @@ class TimeDependent(_White):
         return jax.lax.scan(jax.checkpoint(step), start, noise[::-1] if push else noise)[0]
 
 
-class Shooting(AbstractModel):
+class _Geodesic(AbstractModel):
+    """Geodesics of the source, whose unknowns are a scaled scalar momentum."""
+
+    num_steps: eqx.AbstractVar[int]
+    num_checkpoints: eqx.AbstractVar[int | None]
+
+    def __check_init__(self):
+        check_steps(self.num_steps, self.num_checkpoints)
+
+    def at_rest(self, grid, dtype):
+        return jnp.zeros(grid, dtype)
+
+    def refined(self, unknowns, coarse, fine):
+        return _resized(unknowns, coarse, fine, 1.0)
+
+    def _geodesic(self, metric, unknowns, image, push: bool, price: Any) -> Motion:
+        path = shoot_image(
+            metric,
+            image,
+            scalar_momentum(metric, unknowns, image, price),
+            num_steps=self.num_steps,
+            num_checkpoints=self.num_checkpoints,
+            intensity_price=price,
+            pull=not push,
+            push=push,
+        )
+        displacement = path.pushed if path.displacements is None else path.displacements[-1]
+        assert displacement is not None, "one of the two was asked for"
+        change = None if path.changes is None else path.changes[-1]
+        return Motion(displacement, path.energies[-1], change)
+
+
+class Shooting(_Geodesic):
     """The geodesic of the source that a scalar momentum drives: EPDiff.
 
     Few unknowns, one number for each point, and what is found is a geodesic for all times. Suits
@@ -179,20 +211,11 @@ class Shooting(AbstractModel):
     num_steps: int = eqx.field(static=True, default=10)
     num_checkpoints: int | None = eqx.field(static=True, default=None)
 
-    def __check_init__(self):
-        check_steps(self.num_steps, self.num_checkpoints)
-
-    def at_rest(self, grid, dtype):
-        return jnp.zeros(grid, dtype)
-
-    def refined(self, unknowns, coarse, fine):
-        return _resized(unknowns, coarse, fine, 1.0)
-
     def move(self, metric, unknowns, image, *, push=False):
-        return _geodesic(self, metric, unknowns, image, push, None)
+        return self._geodesic(metric, unknowns, image, push, None)
 
 
-class Metamorphosis(AbstractModel):
+class Metamorphosis(_Geodesic):
     """A geodesic of the source whose intensities change too, at a price.
 
     As the price grows, it becomes `Shooting`. Suits `SSD`: where something is there in one image
@@ -213,16 +236,9 @@ class Metamorphosis(AbstractModel):
     def __check_init__(self):
         if np.ndim(checks.positive(self.price, "price")):
             raise InputError(f"Argument price must be one number, but is {self.price!r}.")
-        check_steps(self.num_steps, self.num_checkpoints)
-
-    def at_rest(self, grid, dtype):
-        return jnp.zeros(grid, dtype)
-
-    def refined(self, unknowns, coarse, fine):
-        return _resized(unknowns, coarse, fine, 1.0)
 
     def move(self, metric, unknowns, image, *, push=False):
-        return _geodesic(self, metric, unknowns, image, push, self.price)
+        return self._geodesic(metric, unknowns, image, push, self.price)
 
 
 # Squared slope below which images count as flat, as part of its mean.
@@ -246,24 +262,6 @@ def scalar_momentum(
         price = jnp.asarray(intensity_price, image.dtype) * jnp.prod(spacing)
         diagonal = diagonal + 1 / price
     return unknowns / jnp.sqrt(diagonal)
-
-
-def _geodesic(model: Any, metric, unknowns, image, push: bool, price) -> Motion:
-    path = shoot_image(
-        metric,
-        image,
-        scalar_momentum(metric, unknowns, image, price),
-        num_steps=model.num_steps,
-        num_checkpoints=model.num_checkpoints,
-        intensity_price=price,
-        pull=not push,
-        push=push,
-    )
-    displacement = path.pushed if path.displacements is None else path.displacements[-1]
-    assert displacement is not None, "one of the two was asked for"
-    return Motion(
-        displacement, path.energies[-1], None if path.changes is None else path.changes[-1]
-    )
 
 
 class NeuralVelocity(AbstractModel):

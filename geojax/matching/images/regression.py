@@ -14,6 +14,7 @@ from geojax._core.results import RESULTS, code_if, first_failure, throw_if_faile
 from geojax.flows.grids import determinants, jacobian_matrices
 from geojax.flows.interpolation import sample
 from geojax.geodesics import shoot_image
+from geojax.matching.arguments import as_times
 from geojax.matching.images.levels import (
     Frame,
     Padded,
@@ -276,19 +277,7 @@ def _checked(images, times, baseline, t0) -> tuple[list[Image], Image, np.ndarra
     """The images, the baseline, and their times in parts of the whole, which begins and ends."""
     if not isinstance(images, Sequence) or len(images) < 2:
         raise InputError("Argument images must be a list of at least two images.")
-    when = checks.finite(np.asarray(times, float), "times")
-    if when.shape != (len(images),):
-        raise InputError(
-            f"Argument times must hold one number for each of the {len(images)} images, but has "
-            f"shape {list(when.shape)}."
-        )
-    begin = float(np.min(when) if t0 is None else checks.finite(t0, "t0"))
-    end = float(np.max(when))
-    if np.min(when) < begin or end <= begin:
-        raise InputError(
-            f"Argument times must not be before t0 = {begin:g} and not all be at t0, but runs "
-            f"from {np.min(when):g} to {end:g}."
-        )
+    when, begin, end = as_times(times, len(images), t0, "images")
     named = {f"images[{k}]": image for k, image in enumerate(images)}
     if baseline is not None:
         named["baseline"] = baseline
