@@ -176,6 +176,12 @@ def test_laws_of_the_exponential():
     whole = exponential(velocity, spacing)
     half = exponential(velocity / 2, spacing, num_squarings=5)
     np.testing.assert_allclose(whole, compose(half, half, spacing), atol=1e-12)
+    # parts of other lengths, which are not the squarings of the whole
+    few, many = (exponential(t * velocity, spacing, order=3) for t in (0.3, 0.7))
+    sum_of_both = compose(many, few, spacing, order=3)
+    smooth = exponential(velocity, spacing, order=3)
+    assert np.max(np.abs(sum_of_both - smooth)) < 0.02 * np.max(np.abs(smooth))
+    assert np.max(np.abs(many - smooth)) > 0.1 * np.max(np.abs(smooth))
     for order, part in ((1, 0.06), (3, 0.02)):
         there, back = (exponential(sign * velocity, spacing, order=order) for sign in (1, -1))
         gap = compose(back, there, spacing, order=order)
