@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from geojax import match_images
-from geojax.matching import ImageMatch
+from geojax.matching import ImageMatch, LandmarkPair
 from geojax.shapes import LNCC, Image
 
 HERE = Path(__file__).parent
@@ -38,6 +38,7 @@ def main() -> None:
     folder = data_folder()
     ants = ants_or_none()
     rows: list[dict[str, Any]] = []
+    joint: list[dict[str, Any]] = []
     drawn: dict[str, np.ndarray] = {}
     for factor in (8, 4) if options.full else (8,):
         for stains in (STAINS, STAINS[::-1]):
@@ -51,6 +52,7 @@ def main() -> None:
             found = geojax_errors(images, points)
             if ants is not None:
                 found |= ants_errors(ants, images, points)
+            joint += [what | row for row in joint_errors(images, points)]
             for method, (errors, seconds) in found.items():
                 row = what | {"method": method} | figures(errors) | {"seconds": seconds}
                 rows.append(row)
@@ -58,7 +60,12 @@ def main() -> None:
             if stains == STAINS:
                 drawn = {method: errors for method, (errors, _) in found.items()}
     options.out.mkdir(parents=True, exist_ok=True)
-    summary = {"rows": rows, "python": platform.python_version(), "cores": os.cpu_count()}
+    summary = {
+        "rows": rows,
+        "joint": joint,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
     for name in ("jax", "antspyx"):
         try:
             summary[name] = version(name)
@@ -110,7 +117,7 @@ def geojax_errors(images, points) -> dict[str, tuple[np.ndarray, float | None]]:
     before = np.linalg.norm(points[1] - points[0], axis=1)
     errors: dict[str, tuple[np.ndarray, float | None]] = {"before": (before, None)}
     step, area = float(images[1].spacing[0]), float(np.prod(images[1].spacing * images[1].grid))
-    # in the plane the default weight is the area
+    # in the plane the default weight is the area (one squared scale for each cell)
     stiffer: dict[str, Any] = {"fidelity": LNCC(6 * step), "weight": 0.5 * area}
     defaults: dict[str, Any] = {}
     for method, options in (
@@ -131,6 +138,35 @@ def geojax_errors(images, points) -> dict[str, tuple[np.ndarray, float | None]]:
         errors[method] = (np.linalg.norm(moved - points[0], axis=1), seconds)
         print(f"{method}: {found.folds} folds, residual {float(found.residual):.3f}", flush=True)
     return errors
+
+
+def joint_errors(images, points) -> list[dict[str, Any]]:
+    """Images and every other landmark in one match, beside each alone.
+
+    The other landmarks are held out. Each way is measured by them, by the landmarks that it may
+    have been given, and by the distance of the images.
+    """
+    given, held = ([x[k::2] for x in points] for k in (0, 1))
+    marks = LandmarkPair(*given)
+    area = float(np.prod(images[1].spacing * images[1].grid))
+    ways: dict[str, dict[str, Any]] = {
+        "images alone": {},
+        # next to nothing of the default weight, which in the plane is the area
+        "landmarks alone": {"beside": marks, "weight": 1e-6 * area},
+        "both": {"beside": marks},
+    }
+    rows = []
+    for way, options in ways.items():
+        found: ImageMatch = match_images(*images, throw=False, **options)
+        errors = [
+            float(np.linalg.norm(found.apply(b, inverse=True) - a, axis=1).mean())
+            for a, b in (given, held)
+        ]
+        row = {"joint": way, "given": errors[0], "held_out": errors[1]}
+        row |= {"distance_of_images": float(found.residual), "folds": found.folds}
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
 
 
 def ants_or_none() -> Any:

@@ -62,6 +62,17 @@ def as_float_array(x, name: str) -> Any:
     return jnp.asarray(array)
 
 
+def as_numbers(x, name: str) -> np.ndarray:
+    """Finite real numbers of any kind, in double precision.
+
+    Raises:
+        InputError: strings, objects, complex numbers, rows of different lengths, NaN, infinity.
+    """
+    if not is_regular(x) or np.asarray(x).dtype.kind not in "fiu":
+        raise InputError(f"Argument {name} must hold numbers, but is {x!r}.")
+    return finite(np.asarray(x, float), name)
+
+
 def as_real(x) -> Any:
     """A number or array that has passed its check, as a floating JAX array; dtypes are kept."""
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating):

@@ -18,7 +18,7 @@ MEAN = "-"
 
 IMAGE_FIDELITIES = ("lncc", "ssd", "nmi")
 _IMAGES_ONLY = (
-    *("model", "affine", "source_mask", "target_mask"),
+    *("model", "intensity_price", "factors", "affine", "source_mask", "target_mask"),
     *("landmarks", "surfaces", "labels", "accuracy"),
 )
 _POINTS_ONLY = ("control_points", "merge_duplicates")
@@ -36,9 +36,10 @@ _IMAGES: dict[str, Any] = {
     "max_iterations": 100,
     "tolerance": 1e-2,
 }
-_TIMES = 8
+# Time steps of the models that have them.
+_TIMES = {"time-dependent": 8, "shooting": 10, "metamorphosis": 10}
 # Options of an atlas: of images only, of points only, and the defaults of each kind.
-_ATLAS_IMAGES_ONLY = ("rounds", "model", "affine")
+_ATLAS_IMAGES_ONLY = ("rounds", "model", "intensity_price", "factors", "affine")
 _ATLAS_POINTS_ONLY = ("control_points", "estimate_control_points", "keep_template")
 _ATLAS_POINTS: dict[str, Any] = {"max_iterations": 1000, "num_steps": 5, "tolerance": 1e-3}
 _ATLAS_IMAGES: dict[str, Any] = {
@@ -177,8 +178,14 @@ def _image_options(
             f"--fidelity-scale is the window of lncc; --fidelity {options.fidelity} has none, so "
             "leave it away"
         )
-    if options.model == "time-dependent":
-        return _filled(options, {"num_steps": _TIMES}, (), run)
+    if (options.model == "metamorphosis") != (options.intensity_price is not None):
+        raise InputError(
+            "--intensity-price goes with --model metamorphosis, and that needs it; give both or "
+            "neither"
+        )
+    assert options.model is not None, "there is a default"
+    if options.model in _TIMES:
+        return _filled(options, {"num_steps": _TIMES[options.model]}, (), run)
     if options.num_steps is not None:
         raise InputError(
             "--num-steps: a stationary velocity has no time steps; leave it away, or give --model "
@@ -193,8 +200,8 @@ def option(name: str) -> str:
 
 
 def _first_given(options: Match | Atlas, names: tuple[str, ...]) -> str | None:
-    # flags are never None
-    given = (name for name in names if getattr(options, name) not in (None, False))
+    # flags and lists are never None
+    given = (name for name in names if getattr(options, name) not in (None, False, ()))
     return next(map(option, given), None)
 
 

@@ -70,7 +70,7 @@ def run(options: Match, run: Run) -> dict[str, Any]:
 def arguments(options: Match | Atlas, target: Any) -> dict[str, Any]:
     """Metric, fidelity and model, as `match_images` takes them, and numbers that it checks."""
     from geojax._core import checks
-    from geojax.matching import Stationary, TimeDependent
+    from geojax.matching import Metamorphosis, Shooting, Stationary, TimeDependent
     from geojax.metrics import GaussianGrid
     from geojax.shapes import LNCC, NMI, SSD
 
@@ -83,11 +83,19 @@ def arguments(options: Match | Atlas, target: Any) -> dict[str, Any]:
         fidelity = LNCC(options.fidelity_scale)
     elif options.fidelity != "lncc":
         fidelity = SSD() if options.fidelity == "ssd" else NMI()
-    steps = options.num_steps
+    steps = {} if options.num_steps is None else {"num_steps": options.num_steps}
+    models = {
+        "stationary": Stationary,
+        "time-dependent": TimeDependent,
+        "shooting": Shooting,
+        "metamorphosis": lambda **steps: Metamorphosis(options.intensity_price, **steps),
+    }
+    assert options.model is not None, "there is a default"
     return {
         "metric": metric,
         "fidelity": fidelity,
-        "model": Stationary() if steps is None else TimeDependent(steps),
+        "model": models[options.model](**steps),
+        "factors": options.factors or None,
         "affine": None if options.affine == "none" else options.affine,
         "weight": options.weight,
         "tolerance": options.tolerance,

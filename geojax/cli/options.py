@@ -12,6 +12,7 @@ import tyro
 Kernel = Literal["gaussian", "cauchy", "laplace", "matern32", "matern52"]
 Fidelity = Literal["landmarks", "mmd", "sinkhorn", "varifold", "currents"]
 AnyFidelity = Literal[Fidelity, "lncc", "ssd", "nmi"]
+ImageModel = Literal["stationary", "time-dependent", "shooting", "metamorphosis"]
 Order = Literal["nearest", "linear", "cubic"]
 
 
@@ -81,7 +82,7 @@ class Match(Common):
     """Price of the distance to the target against the energy: larger comes closer. 1000 for
     landmarks if not given."""
     num_steps: int | None = None
-    """Time steps of the path: 5 if not given; 8 for images with --model time-dependent."""
+    """Time steps of the path: 5 if not given; for images 8 with --model time-dependent, else 10."""
     max_iterations: int | None = None
     """Iterations of the optimiser: 200 if not given; for images 100 at each resolution."""
     tolerance: float | None = None
@@ -92,8 +93,14 @@ class Match(Common):
     far closer than the scale, by as many as it takes."""
     merge_duplicates: float | None = None
     """Merge points of the source that are closer than this."""
-    model: Literal["stationary", "time-dependent"] | None = None
-    """Images: one velocity for all times (the default), or one for each time step."""
+    model: ImageModel | None = None
+    """Images: one velocity for all times (the default), one for each time step, or a geodesic of
+    the source, on which intensities may change as well (metamorphosis)."""
+    intensity_price: float | None = None
+    """Images with --model metamorphosis: price of a change of intensities, in a range of one."""
+    factors: tuple[int, ...] = ()
+    """Images: resolutions, as voxels per block along each axis, from coarse to fine; 4 2 1 as far
+    as the image allows if not given. Without 1 it takes a fraction of the time."""
     affine: Literal["affine", "similarity", "rigid", "translation", "none"] | None = None
     """Images: kind of the map that is found first. Affine if not given; none where the worlds
     agree."""
@@ -167,11 +174,18 @@ class Atlas(Population):
     estimate_control_points: bool = False
     """Also search where the control points should be (with --control-points)."""
     num_steps: int | None = None
-    """Time steps of each path: 5 if not given; 8 for images with --model time-dependent."""
+    """Time steps of each path: 5 if not given; for images, 8 with --model time-dependent, else
+    10."""
     rounds: int | None = None
     """Images: how often the template is estimated anew, 4 if not given."""
-    model: Literal["stationary", "time-dependent"] | None = None
-    """Images: one velocity for all times (the default), or one for each time step."""
+    model: ImageModel | None = None
+    """Images: one velocity for all times (the default), one for each time step, or a geodesic of
+    the source, on which intensities may change as well (metamorphosis)."""
+    intensity_price: float | None = None
+    """Images with --model metamorphosis: price of a change of intensities, in a range of one."""
+    factors: tuple[int, ...] = ()
+    """Images: resolutions, as voxels per block along each axis, from coarse to fine; 4 2 1 as far
+    as the image allows if not given. Without 1 it takes a fraction of the time."""
     affine: Literal["affine", "similarity", "rigid", "translation", "none"] | None = None
     """Images: kind of the maps that are found first. Affine if not given; none where the worlds
     agree."""

@@ -63,19 +63,16 @@ def as_times(times, count: int, t0, what: str) -> tuple[np.ndarray, float, float
     Raises:
         InputError: other numbers than one for each, or none of them after `t0`.
     """
-    for value, name in ((times, "times"), (t0, "t0")):
-        numbers = checks.is_regular(value) and np.asarray(value).dtype.kind in "fiu"
-        if value is not None and not numbers:
-            raise InputError(f"Argument {name} must hold numbers, but is {value!r}.")
-    when = checks.finite(np.asarray(times, float), "times")
+    when = checks.as_numbers(times, "times")
     if when.shape != (count,):
         raise InputError(
             f"Argument times must hold one number for each of the {count} {what}, but has shape "
             f"{list(when.shape)}."
         )
-    if t0 is not None and np.ndim(t0):
+    first = np.min(when) if t0 is None else checks.as_numbers(t0, "t0")
+    if np.ndim(first):
         raise InputError(f"Argument t0 must be one number, but is {t0!r}.")
-    begin = float(np.min(when) if t0 is None else checks.finite(t0, "t0"))
+    begin = float(first)
     end = float(np.max(when))
     if np.min(when) < begin or end <= begin:
         raise InputError(

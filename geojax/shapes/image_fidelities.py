@@ -10,6 +10,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from geojax._core import checks
@@ -47,6 +48,10 @@ class AbstractImageFidelity(eqx.Module):
         spacing: Float[Array, " d"],
     ) -> Float[Array, ""]:
         """The value, for weights that sum to one; finite, with its derivative, if all are zero."""
+
+    def unit(self, target: np.ndarray, weights: np.ndarray) -> float:
+        """About the value of an image that tells nothing of the target: by default 1."""
+        return 1.0
 
     def check(self, image, target, weights, spacing) -> None:
         """Raise `InputError` unless the two can be compared."""
@@ -154,6 +159,11 @@ class SSD(AbstractImageFidelity):
     def mean(self, image, target, shares, spacing):
         difference = (image - target) / self.scale.astype(image.dtype)
         return 0.5 * jnp.sum(shares * jnp.square(difference))
+
+    def unit(self, target, weights):
+        # half the squared difference of two images of this variance that know nothing of each other
+        variance = np.average((target - np.average(target, weights=weights)) ** 2, weights=weights)
+        return float(variance) / float(self.scale) ** 2
 
 
 class LNCC(AbstractImageFidelity):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -285,7 +286,9 @@ class TestMatch:
     def test_defaults_are_those_of_the_library(self):
         import inspect
 
-        from geojax.matching import TimeDependent, match_images
+        from geojax.cli.match_image import arguments
+        from geojax.matching import Metamorphosis, Shooting, TimeDependent, match_images
+        from geojax.shapes import Image
 
         run = Run("match", Match(source="a.png", target="b.png", out=""))
         options = kinds.image_options(run.options, run)
@@ -295,6 +298,14 @@ class TestMatch:
             assert run.config[name] == parameters[name].default, name
         moving = Match(source="a.png", target="b.png", out="", model="time-dependent")
         assert kinds.image_options(moving).num_steps == TimeDependent().num_steps
+        for model in (Shooting, Metamorphosis):
+            price = 3.0 if model is Metamorphosis else None
+            name: Any = model.__name__.lower()
+            asked = Match(source="a.png", target="b.png", out="", model=name, intensity_price=price)
+            filled = kinds.image_options(asked)
+            chosen = arguments(filled, Image(np.ones((4, 4))))["model"]
+            assert isinstance(chosen, model)
+            assert chosen.num_steps == filled.num_steps == 10
 
 
 class TestApply:

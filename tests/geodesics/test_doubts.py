@@ -52,7 +52,10 @@ class TestRoughKernels:
             ),
         }
 
-    @pytest.mark.parametrize("verb", ["shoot", "log", "mean", "parallel_transport"])
+    @pytest.mark.parametrize(
+        "verb",
+        ["shoot", "log", pytest.param("mean", marks=pytest.mark.slow), "parallel_transport"],
+    )
     def test_one_warning_for_each_call(self, verb):
         with pytest.warns(UserWarning, match=ROUGH) as caught:
             self.verbs(Laplace(1.0))[verb]()

@@ -110,7 +110,10 @@ class _WrongForce(Gaussian):
 
 @pytest.mark.parametrize(
     ("dtype", "inverse", "determinant"),
-    [(jnp.float64, 1e-13, 1e-12), (jnp.float32, 1e-5, 1e-4)],
+    [
+        (jnp.float64, 1e-13, 1e-12),
+        pytest.param(jnp.float32, 1e-5, 1e-4, marks=pytest.mark.slow),
+    ],
     ids=["float64", "float32"],
 )
 def test_free_points(dtype, inverse, determinant):

@@ -37,7 +37,9 @@ class TestLandmarks:
         assert relative_error(found.momentum, path.costates[0]) < 1e-5
 
     @pytest.mark.parametrize(
-        ("dtype", "tolerance"), [(jnp.float64, 1e-9), (jnp.float32, 1e-4)], ids=["64", "32"]
+        ("dtype", "tolerance"),
+        [(jnp.float64, 1e-9), pytest.param(jnp.float32, 1e-4, marks=pytest.mark.slow)],
+        ids=["64", "32"],
     )
     def test_inverse_of_shoot(self, dtype, tolerance):
         path = self.shot(dtype)
@@ -248,6 +250,7 @@ class TestCircuits:
 class TestMean:
     """Frechet means, where they are known."""
 
+    @pytest.mark.slow
     def test_rotations_about_an_axis(self):
         action = Rotations(3)
         angles = np.array([0.2, 0.5, 1.1])
@@ -298,11 +301,13 @@ class TestMean:
         with pytest.raises(InputError, match="but is RKHS"):
             mean(METRIC, Rotations(2), np.eye(2)[None])
 
+    @pytest.mark.slow
     def test_a_list_is_a_stack(self):
         states = [np.array([[0.0, 0.0]]), np.array([[1.0, 2.0]])]
         found = mean(METRIC, Points(), states, num_steps=4)
         assert largest(found.state - jnp.array([[0.5, 1.0]])) < 1e-9
 
+    @pytest.mark.slow
     def test_truncation_is_told_of(self):
         states = np.array([[[0.1, 0.3]], [[1.1, 2.3]]])
         with jax.enable_x64(False):

@@ -68,6 +68,7 @@ class TestLandmarks:
         )
         return path, rows
 
+    @pytest.mark.slow
     def test_ladders_converge_to_it(self):
         path, rows = self.transported()
         where = self.metric, self.action, self.state, self.momentum, self.carried
@@ -111,6 +112,7 @@ class TestLandmarks:
         _, single = parallel_transport(*where, num_rungs=1, num_steps=12, save="end")
         assert largest(triple - 3 * single) < 1e-12
 
+    @pytest.mark.slow
     def test_ladder_along_a_short_way(self):
         """Its rungs are not as short as the way, which round-off would fill."""
         for way in (1e-4, 1e-10):
@@ -191,6 +193,7 @@ class TestLandmarks:
         assert observed_order((1, 2, 3), errors, floor=1e-13) > 7
 
 
+@pytest.mark.slow
 def test_rotations_with_isotropic_prices():
     """On a symmetric space the ladder is exact; there the vector turns at half speed."""
     action, metric, eye = Rotations(3), Isotropic(), jnp.eye(3)

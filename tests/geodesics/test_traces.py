@@ -98,7 +98,7 @@ CALLS = [
     shoot_unitaries,
     shoot_adaptively,
     log_landmarks,
-    mean_of_landmarks,
+    pytest.param(mean_of_landmarks, marks=pytest.mark.slow),
     integrate_points,
     integrate_pulses,
 ]

@@ -88,6 +88,7 @@ def test_the_deformation_of_a_subject(landmarks):
         landmarks.match(4)
 
 
+@pytest.mark.slow
 def test_gradient():
     """Of all unknowns, at padded subjects worked on in batches."""
     shapes = [*OTHERS, Curve(*outline(15, 1.0, 1.0))]

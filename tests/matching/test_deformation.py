@@ -140,7 +140,7 @@ class TestFolds:
 
 
 class TestSaving:
-    @pytest.mark.parametrize("name", ["found", "controlled"])
+    @pytest.mark.parametrize("name", ["found", pytest.param("controlled", marks=pytest.mark.slow)])
     @pytest.mark.parametrize("inverse", [False, True])
     def test_moves_points_to_the_last_bit(self, name, inverse, request, tmp_path):
         one = request.getfixturevalue(name)

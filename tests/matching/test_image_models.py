@@ -167,6 +167,13 @@ def test_a_network_lies_in_the_same_place_at_all_resolutions(factor):
     np.testing.assert_allclose(pull[:, 0], expected, atol=2e-3)
 
 
+class Tall(nnx.Module):
+    """A network whose answer has more coordinates than its place."""
+
+    def __call__(self, t, x):
+        return jnp.concatenate([x, x], axis=-1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -176,6 +183,8 @@ def test_a_network_lies_in_the_same_place_at_all_resolutions(factor):
         (lambda: Metamorphosis([1.0, 2.0]), "price must be one number"),
         (lambda: NeuralVelocity(3), "must be a flax nnx module"),
         (lambda: match_images(SOURCE, TARGET, model="shooting", throw=False), "model must be"),
+        (lambda: NeuralVelocity(VelocityNetwork(3, rngs=nnx.Rngs(0))).check(2), "cannot be called"),
+        (lambda: NeuralVelocity(Tall()).check(2), r"must give a velocity of shape \[1, 2\]"),
     ],
 )
 def test_bad_models(make, message):

@@ -343,6 +343,6 @@ def test_regression_refuses(change, message):
 
 
 def test_times_that_are_none(series):
-    for wrong in (np.nan, [60.0, 61.0]):
-        with pytest.raises(InputError, match="Argument t must be"):
+    for wrong in (np.nan, [60.0, 61.0], "later"):
+        with pytest.raises(InputError, match="Argument t must"):
             series.at(wrong)

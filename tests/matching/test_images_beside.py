@@ -401,6 +401,12 @@ def test_labels_of_one_image_only():
     assert pair.labels == (1, 2, 3)
 
 
+def test_some_landmarks_are_beyond():
+    marks = LandmarkPair(HIDDEN, np.concatenate([HIDDEN[:-1], HIDDEN[-1:] + 900]))
+    with pytest.warns(UserWarning, match="target has 1 of its 4 points beyond the grid"):
+        as_beside(marks, SOURCE, TARGET, UNIT)
+
+
 LABELS = Image(STRIPES, AFFINE)
 SPACE = np.zeros((3, 3))
 BAD_PAIRS = [

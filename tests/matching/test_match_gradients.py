@@ -105,11 +105,13 @@ def test_of_the_sinkhorn_objective():
     check("sinkhorn", "objective", 1e-4, tolerance=1e-7, throw=False)
 
 
+@pytest.mark.slow
 def test_of_a_sinkhorn_momentum_is_refused():
     with pytest.raises(InputError, match="differentiate its objective only, or use the MMD"):
         jax.grad(lambda a: solve("sinkhorn", a, throw=False, max_iterations=5).energy)(ARGUMENTS)
 
 
+@pytest.mark.slow
 def test_away_from_the_optimum_it_is_wrong():
     """Negative control: the theorems are about minima, and the tests above can tell."""
     with pytest.raises(AssertionError):

@@ -123,10 +123,11 @@ def test_labels_stay_labels(found):
     assert moved.values.dtype == jnp.int16
     assert set(np.unique(moved.values)) == {0, 7}
     fine = Image(np.zeros((11, 9), np.uint8), AFFINE)
-    assert found.warp(fine, inverse=True).grid == GRID
+    assert found.warp(fine, inverse=True, order=0).grid == GRID
     large = Image(np.full(GRID, 614454277, np.int32), AFFINE)
     assert set(np.unique(found.warp(large, order=0).values)) <= {0, 614454277}
-    assert found.warp(Image(np.ones(GRID, bool), AFFINE)).values.dtype == bool
+    with pytest.warns(UserWarning, match="integers that look like labels, and order 1 mixes"):
+        assert found.warp(Image(np.ones(GRID, bool), AFFINE)).values.dtype == bool
     for wrong, message in (
         (dict(image=fine, fill=-1), "fill must be a number of uint8"),
         (dict(image=fine, fill=np.nan), "fill must be"),
@@ -443,6 +444,8 @@ BAD = [
     (dict(target_mask=np.ones(GRID)), "target_mask must be an `Image`"),
     (dict(target_mask=Image(np.ones(GRID))), "its place in the world"),
     (dict(affine="ridgid"), r"did you mean 'rigid'"),
+    (dict(source=Image(np.eye(9)), target=Image(np.eye(9)), factors=(8,)), "leaves 2 x 2 points"),
+    (dict(affine=[[1.0, 0.0], [0.0]]), "affine must hold numbers"),
     (dict(affine=np.eye(4)), r"affine must be a matrix \[3, 3\]"),
     (dict(affine=np.diag([1.0, -1.0, 1.0])), "orientation of space"),
     (dict(target_mask=Image(np.ones((3, 3)))), "target_mask must have the grid of the target"),

@@ -45,6 +45,7 @@ class TestSeveral:
         assert jax.tree.structure(again) == jax.tree.structure(found)
         np.testing.assert_array_equal(again.moved_shapes["outline"].edges, CIRCLE.edges)
 
+    @pytest.mark.slow
     def test_prices(self):
         options = dict(metric=METRIC, fidelity=FIDELITY, quality=False)
         tight, loose = (
@@ -131,7 +132,8 @@ OPTIONS = dict(metric=METRIC, fidelity=Varifold(0.4), multiscale=1)
 
 
 class TestMany:
-    @pytest.mark.parametrize("batch_size", [1, pytest.param(2, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("batch_size", [1, 2])
+    @pytest.mark.slow
     def test_each_is_what_it_is_alone(self, batch_size):
         found = match_many(SOURCES, TARGETS, batch_size=batch_size, **OPTIONS)
         for k, one in enumerate(found):

@@ -58,6 +58,7 @@ def test_each_is_what_it_is_alone(case):
     np.testing.assert_allclose(one(source, target), values[1], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_variance_is_that_of_the_targets():
     weights = FACTORS / 12
     fidelity, shapes, source = CASES["weighed clouds"]

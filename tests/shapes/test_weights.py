@@ -31,7 +31,7 @@ THRICE = np.array([1, 1, 3, 1, 1, 1, 1, 1.0]) / 10
 REPEATED = np.array([0, 1, 2, 2, 2, 3, 4, 5, 6, 7])
 
 
-@pytest.mark.parametrize("family", [MMD, Sinkhorn])
+@pytest.mark.parametrize("family", [MMD, pytest.param(Sinkhorn, marks=pytest.mark.slow)])
 def test_a_weight_is_as_many_points(family):
     weighted = family(0.7, source_weights=THRICE)
     np.testing.assert_allclose(weighted(X, Y), family(0.7)(X[REPEATED], Y), rtol=1e-6)

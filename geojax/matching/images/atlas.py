@@ -15,7 +15,7 @@ from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, first_failure, throw_if_failed
 from geojax.flows.grids import compose, inverse, pull_back
 from geojax.matching.images.levels import Padded, in_sight, padded, pooled
-from geojax.matching.images.many import largest_grid, stacked
+from geojax.matching.images.many import as_lanes, largest_grid, stacked
 from geojax.matching.images.match import as_world, check_overlap, floating, pose, range_of, scaled
 from geojax.matching.images.models import Stationary
 from geojax.matching.images.problem import ImageProblem
@@ -155,16 +155,14 @@ def atlas_images(
     reference = subjects[0] if template is None else template
     given: dict[str, Any] = dict(metric=metric, fidelity=fidelity, weight=weight, model=model)
     search = dict(factors=factors, tolerance=tolerance, max_iterations=max_iterations)
+    lanes = as_lanes(batch_size, len(subjects))
     pairs, ranges, price, settings = _posed(
-        subjects, reference, template is not None, given, search, minimiser, progress
+        subjects, reference, template is not None, given, search, minimiser, progress, lanes
     )
-    if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" else 64
-    batch_size = min(checks.count(batch_size, "batch_size"), len(subjects))
     worlds = _worlds(affine, pairs, settings)
     if template is None and isinstance(affine, str):
         worlds = _centred(worlds, reference)
-    team = _Team(pairs, worlds, price, settings, batch_size, reference)
+    team = _Team(pairs, worlds, price, settings, lanes, reference)
     noise, target = team.at_rest(), pairs[0].target
     if template is None:
         noise, target, _ = team.averaged(noise, target)
@@ -305,11 +303,14 @@ def _posed(
     search: dict[str, Any],
     minimiser,
     progress,
+    lanes: int = 1,
 ) -> tuple[list[Pair], np.ndarray, Price, Settings]:
     """Each subject with the reference, on padded grids, brightness scaled; and its ranges."""
     ranges = [range_of(image, None, f"subjects[{k}]") for k, image in enumerate(subjects)]
     given = [*ranges, range_of(reference, None, "template")] if alone else ranges
-    _, cost, settings = pose(subjects[0], reference, None, None, price, search, minimiser, progress)
+    _, cost, settings = pose(
+        subjects[0], reference, None, None, price, search, minimiser, progress, lanes=lanes
+    )
     if isinstance(cost.fidelity, SSD):
         # one scale of grey for all
         lows, highs = zip(*given, strict=True)

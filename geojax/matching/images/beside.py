@@ -372,6 +372,12 @@ def _check_points(points: np.ndarray, image: Image, name: str) -> None:
             f"first at {points[0].tolist()} with index {np.round(indices[0], 1).tolist()} in "
             f"{list(image.grid)}; give them in the world of the image, as its affine says."
         )
+    if np.any(outside):
+        warnings.warn(
+            f"Argument {name} has {int(np.sum(outside))} of its {len(points)} points beyond the "
+            "grid of its image, where the deformation ends.",
+            stacklevel=5,
+        )
 
 
 def _labels_of(image, name: str) -> set[int]:

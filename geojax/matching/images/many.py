@@ -70,16 +70,14 @@ def match_many_images(
             f"{len(sources)} and {len(targets)}."
         )
     grids = largest_grid(sources, "sources"), largest_grid(targets, "targets")
-    if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" else 64
-    checks.count(batch_size, "batch_size")
+    lanes = as_lanes(batch_size, len(sources))
     price: dict[str, Any] = dict(metric=metric, fidelity=fidelity, weight=weight, model=model)
     search = dict(factors=factors, tolerance=tolerance, max_iterations=max_iterations)
     posed, settings = [], None
     for place, (source, target) in enumerate(zip(sources, targets, strict=True)):
         try:
             pair, cost, settings = pose(
-                source, target, None, None, price, search, minimiser, grids=grids
+                source, target, None, None, price, search, minimiser, grids=grids, lanes=lanes
             )
             world = as_world(affine, pair, settings.factors)
             check_overlap(pair, world)
@@ -91,13 +89,13 @@ def match_many_images(
     assert settings is not None, "there is at least one pair"
     problems = [[problem_at(factor, *one) for one in posed] for factor in settings.factors]
     stacks = [stacked(each) for each in problems]
-    found = resolutions_of_many(stacks, grids[1], settings, min(batch_size, len(posed)))
+    found = resolutions_of_many(stacks, grids[1], settings, lanes)
     # from the device once, not once for each pair
-    lanes = [np.asarray(x) for x in found]
+    arrays = [np.asarray(x) for x in found]
     at_target = settings.factors[-1] == 1
     matches = []
     for place, (pair, world, cost) in enumerate(posed):
-        lane = Found(*(jnp.asarray(x[place]) for x in lanes))
+        lane = Found(*(jnp.asarray(x[place]) for x in arrays))
         problem = problems[-1][place] if at_target else problem_at(1, pair, world, cost)
         images = sources[place], targets[place]
         match = ImageMatch.of(*images, problem, lane, world, pair)
@@ -105,6 +103,13 @@ def match_many_images(
             match = throw_if_failed(match, match.result, what=f"match_many_images, pair {place}")
         matches.append(match)
     return matches
+
+
+def as_lanes(batch_size: int | None, count: int) -> int:
+    """How many of several searches run side by side: on a CPU one after the other by default."""
+    if batch_size is None:
+        batch_size = 1 if jax.default_backend() == "cpu" else 64
+    return min(checks.count(batch_size, "batch_size"), count)
 
 
 def largest_grid(images: Sequence[Any], name: str) -> tuple[int, ...]:

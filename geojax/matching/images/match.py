@@ -29,6 +29,8 @@ from geojax.shapes import LNCC, SSD, AbstractImageFidelity, Image
 _FACTORS = (4, 2, 1)
 # A grid of fewer points along an axis shows nothing any more.
 _LEAST = 6
+# Nothing can be searched on fewer.
+_FEWEST = 4
 # Values beyond these percentiles are outliers, and cut.
 _PERCENTILES = 0.5, 99.5
 # Window of the default fidelity, in units of the (geometric mean) spacing.
@@ -77,7 +79,8 @@ def match_images(
         fidelity: distance of images: `LNCC` (default, with a window of four points), `SSD`, `NMI`.
             The affine map is always found by `LNCC` with a wide window.
         weight: price of a unit of fidelity; by default one squared scale for each cell of the
-            widest kernel in the image, which suits `LNCC`.
+            widest kernel in the image, over what an unrelated image would give (1 for `LNCC` and
+            `NMI`, the variance of the target for `SSD`).
         model: how a deformation is driven: `Stationary()` (default), `TimeDependent()`,
             `Shooting()`, `Metamorphosis(price)`, `NeuralVelocity(network)`.
         affine: kind of the first map (`"affine"`, `"similarity"`, `"rigid"`, `"translation"`),
@@ -143,8 +146,9 @@ def pose(
     minimiser=None,
     progress=None,
     grids: tuple[tuple[int, ...] | None, tuple[int, ...] | None] = (None, None),
+    lanes: int = 1,
 ) -> tuple[Pair, Price, Settings]:
-    """The arguments of `match_images`, checked, with its defaults."""
+    """The arguments of `match_images`, checked, with its defaults; for lanes side by side."""
     _check_pair(source, target)
     minimiser = LBFGS() if minimiser is None else minimiser
     metric, fidelity, weight, model = (price[k] for k in Price._fields[:4])
@@ -174,14 +178,16 @@ def pose(
     pair = Pair(padded_images[0], padded_images[1], high - low)
     if weight is None:
         weight = _default_weight(metric, pair.target)
+        weight /= fidelity.unit(pair.target.values, pair.target.weights)
     if np.ndim(checks.positive(weight, "weight")):
         raise InputError(f"Argument weight must be one number, but is {weight!r}.")
     factors = _as_factors(search["factors"], pair)
     grid = tuple(n // factors[-1] for n in pair.target.frame.grid)
     checks.memory(
-        _bytes(model, grid, pair.target.values.dtype, minimiser),
-        f"match_images: a search on a grid of {' x '.join(map(str, grid))}",
-        "give factors that do not end with 1, such as (4, 2), or an `LBFGS` with less memory",
+        lanes * _bytes(model, grid, pair.target.values.dtype, minimiser),
+        f"match_images: {lanes} on a grid of {' x '.join(map(str, grid))} at a time",
+        "give factors that do not end with 1, such as (4, 2), an `LBFGS` with less memory, or, of "
+        "many, a smaller batch_size",
     )
     settings = Settings(
         factors,
@@ -229,6 +235,8 @@ def _check_kinds(metric, fidelity, model, minimiser, dimension: int) -> None:
     ):
         if value is not None and not isinstance(value, kind):
             raise InputError(f"Argument {name} must be a {known}, but is {value!r}.")
+    if model is not None:
+        model.check(dimension)
     if metric is not None and metric.boundary != "zero":
         raise InputError(
             f"Argument metric must have the boundary 'zero', but has {metric.boundary!r}: images "
@@ -300,6 +308,12 @@ def _as_factors(factors, pair: Pair) -> tuple[int, ...]:
         raise InputError(
             f"Argument factors must fall among 8, 4, 2 and 1, such as (4, 2, 1), but is {factors}."
         )
+    finest = tuple(n // given[-1] for n in pair.target.frame.grid)
+    if min(finest) < _FEWEST:
+        raise InputError(
+            f"Argument factors leaves {' x '.join(map(str, finest))} points of the target, and a "
+            f"search needs {_FEWEST} along each axis; end it with a smaller block than {given[-1]}."
+        )
     return given
 
 
@@ -334,14 +348,13 @@ def as_world(affine, pair: Pair, factors: tuple[int, ...]) -> np.ndarray:
     if affine is None:
         return np.eye(d + 1)
     if not isinstance(affine, str):
-        matrix = np.asarray(affine, float)
+        matrix = checks.as_numbers(affine, "affine")
         last = np.eye(d + 1)[-1]
         if matrix.shape != (d + 1, d + 1) or np.any(matrix[-1] != last):
             raise InputError(
                 f"Argument affine must be a matrix [{d + 1}, {d + 1}] that ends with "
                 f"{last.tolist()}, but is {affine!r}."
             )
-        checks.finite(matrix, "affine")
         if not np.linalg.det(matrix) > 0:
             raise InputError(
                 "Argument affine must keep the orientation of space, but its determinant is "

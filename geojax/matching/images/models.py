@@ -42,6 +42,9 @@ class AbstractModel(eqx.Module):
     source, so that images are pulled back by it; *push* is its inverse.
     """
 
+    def check(self, dimension: int) -> None:
+        """Raise `InputError` unless it moves grids of this dimension."""
+
     @abc.abstractmethod
     def at_rest(self, grid: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
         """The unknowns that a search starts from."""
@@ -293,6 +296,21 @@ class NeuralVelocity(AbstractModel):
     def __init__(self, network: Any, *, num_steps: int = 8):
         self.field = Neural(network)
         self.num_steps = checks.count(num_steps, "num_steps")
+
+    def check(self, dimension):
+        try:
+            module, place = self.field.module, jnp.zeros((1, dimension))
+            found = jax.eval_shape(lambda x: module(jnp.zeros(()), x), place).shape
+        except Exception as error:
+            raise InputError(
+                f"Argument network cannot be called as `network(t, x)` with x [1, {dimension}], "
+                f"as images in {dimension} dimensions need it: {error}"
+            ) from error
+        if found != (1, dimension):
+            raise InputError(
+                f"Argument network must give a velocity of shape [1, {dimension}] for x of that "
+                f"shape, but gives {list(found)}."
+            )
 
     def at_rest(self, grid, dtype):
         parameters, _ = eqx.partition(self.field, eqx.is_inexact_array)

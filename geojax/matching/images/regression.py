@@ -114,8 +114,7 @@ class ImageRegression(eqx.Module):
         return Image(values[inside_of(frame, self.baseline)], self.baseline.affine)
 
     def _pull(self, t: Any) -> Float[Array, "d *grid"]:
-        checks.finite(np.asarray(t, float), "t")
-        if np.ndim(t):
+        if np.ndim(checks.as_numbers(t, "t")):
             raise InputError(f"Argument t must be one number, but has shape {list(np.shape(t))}.")
         part = (float(t) - self.t0) / (self.t1 - self.t0)
         if part == 0:

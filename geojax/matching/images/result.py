@@ -1,5 +1,6 @@
 """What a match of images found: a deformation that moves images, labels and points."""
 
+import warnings
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if, first_failure, result_name, result_named
 from geojax.flows.grids import compose, determinants, jacobian_matrices
 from geojax.flows.interpolation import sample
-from geojax.io import load_arrays, save_arrays
+from geojax.io import is_labels, load_arrays, save_arrays
 from geojax.matching.images.levels import Frame, padded_frame
 from geojax.matching.images.problem import ImageProblem
 from geojax.matching.images.search import Found, Pair
@@ -177,7 +178,8 @@ class ImageMatch(eqx.Module):
             image: intensities or labels, on any grid of the source's world (with `inverse`, of
                 the target's).
             inverse: from target to source.
-            order: of the interpolation: 1 linear, 3 cubic, 0 nearest. Labels need 0.
+            order: of the interpolation: 1 linear, 3 cubic, 0 nearest. Labels need 0; others warn
+                of integers that look like labels.
             fill: value beyond the ends of the image.
 
         Returns:
@@ -201,6 +203,12 @@ class ImageMatch(eqx.Module):
             sizes = zip(indices, image.grid, strict=True)
             found = kept[tuple(np.clip(np.rint(i), 0, n - 1).astype(int) for i, n in sizes)]
         else:
+            if kept.dtype.kind != "f" and is_labels(kept):
+                warnings.warn(
+                    f"Argument image holds integers that look like labels, and order {order} mixes "
+                    "them; give order 0 for labels, floating-point numbers for intensities.",
+                    stacklevel=2,
+                )
             values = kept if kept.dtype.kind == "f" else kept.astype(self.pull.dtype)
             places = jnp.asarray(indices, values.dtype)
             found = np.asarray(sample(jnp.asarray(values), places, order=order))
@@ -230,8 +238,10 @@ class ImageMatch(eqx.Module):
 
     @property
     def moved(self) -> Image:
-        """The source on the target's grid, with the change of its intensities."""
-        moved = self.warp(self.source)
+        """The source on the target's grid, with the change of its intensities; not rounded."""
+        values = self.source.values
+        values = values if values.dtype.kind == "f" else values.astype(self.pull.dtype)
+        moved = self.warp(Image(values, self.source.affine))
         if self.change is None:
             return moved
         values = moved.values + self.change[inside_of(self._frame, self.target)]
