@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from geojax.shapes.overlap import dice, hausdorff95, jacobian_figures
 
 HERE = Path(__file__).parent
 LABELS = (1, 2)
+# Without the finest resolution.
+FAST = (4, 2)
 
 
 def main() -> None:
@@ -54,12 +57,10 @@ def main() -> None:
         return
     ants = syn_or_none()
     rows = []
-    for source, target in pairs:
-        row = {
-            "source": source.stem[:-4],
-            "target": target.stem[:-4],
-            **geojax_figures(source, target),
-        }
+    # one program for all sizes, or a program and a time for each size
+    ours = together(pairs) if options.full else (geojax_figures(*pair) for pair in pairs)
+    for (source, target), figures in zip(pairs, ours, strict=True):
+        row = {"source": source.stem[:-4], "target": target.stem[:-4], **figures}
         if ants is not None:
             row |= syn_figures(ants, source, target)
         rows.append(row)
@@ -89,29 +90,45 @@ def data_folder() -> Path:
     return folder
 
 
+Labelled = tuple[Image, Image]
+
+
+def read(path: Path) -> Labelled:
+    """An image and its labels."""
+    files = (path, "float32"), (labels_of(path), "int32")
+    image, labels = (io.as_image(io.read_image(file), dtype) for file, dtype in files)
+    return image, labels
+
+
 def labels_of(path: Path) -> Path:
     """The file of the labels of an image."""
     return path.parent.parent / "labels" / path.name
 
 
 def geojax_figures(source: Path, target: Path) -> dict[str, Any]:
-    """Match two images with the defaults, and score the labels that the match did not see.
+    """Match two images with the defaults, and in the fast form, one by one and timed."""
+    start, end = read(source), read(target)
+    quick, quick_seconds = timed(start[0], end[0], factors=FAST)
+    found, seconds = timed(start[0], end[0])
+    figures = scored(found, quick, start, end)
+    return figures | {"seconds": seconds, "fast_seconds": quick_seconds}
 
-    The fast ones leave the finest resolution away.
-    """
-    start, end, ours, theirs = (
-        io.as_image(io.read_image(path), dtype)
-        for path, dtype in (
-            (source, "float32"),
-            (target, "float32"),
-            (labels_of(source), "int32"),
-            (labels_of(target), "int32"),
-        )
-    )
+
+def together(pairs: list[tuple[Path, Path]]) -> Iterator[dict[str, Any]]:
+    """The same for all pairs in one program for each resolution, one after the other."""
+    starts, ends = ([read(path) for path in column] for column in zip(*pairs, strict=True))
+    images = [[image for image, _ in column] for column in (starts, ends)]
+    options: dict[str, Any] = dict(affine="affine", batch_size=1)
+    quick = match_many_images(*images, factors=FAST, **options)
+    found = match_many_images(*images, **options)
+    for one in zip(found, quick, starts, ends, strict=True):
+        yield scored(*one)
+
+
+def scored(found: ImageMatch, quick: ImageMatch, start: Labelled, end: Labelled) -> dict[str, Any]:
+    """How well both forms carry the labels, which they did not see."""
+    ours, theirs = start[1], end[1]
     truth = np.asarray(theirs.values)
-    quick, quick_seconds = timed(start, end, factors=(4, 2))
-    quick_dice = mean_dice(np.asarray(quick.warp(ours, order=0).values), truth)
-    found, seconds = timed(start, end)
     moved = np.asarray(found.warp(ours, order=0).values)
     figures = jacobian_figures(np.asarray(found.determinants().values))
     surface = hausdorff95(moved, truth, theirs.spacing)
@@ -122,10 +139,8 @@ def geojax_figures(source: Path, target: Path) -> dict[str, Any]:
         "sd_log": float(figures["sd_log"]),
         "smallest": float(figures["min"]),
         "iterations": int(found.num_iterations),
-        "seconds": seconds,
-        "fast_dice": quick_dice,
+        "fast_dice": mean_dice(np.asarray(quick.warp(ours, order=0).values), truth),
         "fast_folds": quick.folds,
-        "fast_seconds": quick_seconds,
     }
 
 
@@ -150,26 +165,20 @@ def batch_figures(pairs: list[tuple[Path, Path]]) -> dict[str, Any]:
     In one program all are filled up to the largest, and in a batch all wait for the slowest.
     Seconds are those of second calls, affine maps included.
     """
-    sources, targets, ours, theirs = (
-        [io.as_image(io.read_image(path), dtype) for path in paths]
-        for paths, dtype in (
-            ([a for a, _ in pairs], "float32"),
-            ([b for _, b in pairs], "float32"),
-            ([labels_of(a) for a, _ in pairs], "int32"),
-            ([labels_of(b) for _, b in pairs], "int32"),
-        )
-    )
+    starts, ends = ([read(path) for path in column] for column in zip(*pairs, strict=True))
+    sources, targets = ([image for image, _ in column] for column in (starts, ends))
+    ours, theirs = ([labels for _, labels in column] for column in (starts, ends))
 
     def one_by_one() -> tuple[list[ImageMatch], float]:
         several = zip(sources, targets, strict=True)
-        found = [timed(a, b, factors=(4, 2)) for a, b in several]
+        found = [timed(a, b, factors=FAST) for a, b in several]
         return [match for match, _ in found], sum(seconds for _, seconds in found)
 
     def together(size: int) -> tuple[list[ImageMatch], float]:
         for _ in range(2):
             start = time.perf_counter()
             found = match_many_images(
-                sources, targets, affine="affine", factors=(4, 2), batch_size=size
+                sources, targets, affine="affine", factors=FAST, batch_size=size
             )
             jax.block_until_ready([match.pull for match in found])
             seconds = time.perf_counter() - start

@@ -299,7 +299,8 @@ class Train(Common):
     """Price of the path's energy in the loss; 0 trains the plain network."""
     data: str | None = None
     """Samples to train on in place of the digits: npz with x and y, or csv with the class in the
-    last column. A quarter of each class is kept for testing."""
+    last column, of which a quarter of each class is kept for testing; or a folder with the files
+    of MNIST, which have their own split."""
     no_twin: bool = False
     """Do not train the plain twin: the same network with weight zero."""
     epochs: int = 60
@@ -322,6 +323,15 @@ class Train(Common):
     """Largest norm of a gradient."""
     input_noise: float = 0.15
     """Standard deviation of the noise that is added to the inputs while training."""
+    ema_decay: float = 0.0
+    """Take the moving average of the parameters with this decay per step for the model."""
+    validation_fraction: float = 0.0
+    """Part of the training samples that is kept out, to choose the model of the best epoch."""
+    patience: int = 0
+    """Stop after so many epochs without a lower validation loss; 0 never stops."""
+    checkpoint_every: int = 5
+    """Epochs from one checkpoint to the next, from the last of which the same command goes on; 0
+    for none."""
     config: str | None = None
     """TOML file with these options; what the command line gives goes first."""
 

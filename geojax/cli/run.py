@@ -118,6 +118,11 @@ class Run:
                 "another --out, or --overwrite to replace it"
             )
 
+    def begin(self) -> None:
+        """Say in the folder which run it holds, so that the same command goes on after a kill."""
+        self.finish("running", {})
+        self._written = True
+
     def abandon(self) -> None:
         """Take back the folders that `claim` made, if nothing is in them."""
         for path in reversed(self._made):

@@ -1,6 +1,9 @@
 """`geojax train`: a classifier with a short path, beside its plain twin."""
 
 import dataclasses
+import shutil
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from geojax.cli.options import Train
 from geojax.cli.run import Run, clean, versions
 
 PLAIN, REGULARISED = "plain", "regularised"
+CHECKPOINTS = "checkpoints"
 # Test samples whose paths are drawn.
 DRAWN = 240
 
@@ -27,12 +31,17 @@ LABELS = {
 
 def run(options: Train, run: Run) -> dict[str, Any]:
     """Train, measure, save the models, and write the report."""
+    from geojax._core import checks
+
     with named_options(options):
         config = training_config(options)
         seeds = checked_seeds(options.seeds)
+        checks.count(options.checkpoint_every, "checkpoint_every", least=0)
         split = load_split(options)
         if options.data is not None:
-            run.add_input(options.data)
+            data = Path(options.data)
+            for file in sorted(data.glob("*-ubyte*")) if data.is_dir() else [data]:
+                run.add_input(file)
         run.config.update(config.to_dict())
         if len(split.train) < config.batch_size:
             raise InputError(
@@ -40,7 +49,15 @@ def run(options: Train, run: Run) -> dict[str, Any]:
                 "to train on; lower it"
             )
     folder = run.claim(options.out)
-    trainings = train_all(split, config, seeds, twin=not options.no_twin, run=run)
+    run.begin()
+    trainings = train_all(
+        split,
+        config,
+        seeds,
+        twin=not options.no_twin,
+        run=run,
+        checkpoint_every=options.checkpoint_every,
+    )
     figures = summarise(trainings)
     run.progress("writing")
     from geojax.training import save_model
@@ -51,6 +68,7 @@ def run(options: Train, run: Run) -> dict[str, Any]:
             save_model(place, result["model"], result["config"], metadata={"seed": seed})
     run.progress("drawing")
     run.write("report.html", report(trainings, figures, split, run))
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     show(figures, run)
     return figures
 
@@ -86,13 +104,14 @@ def checked_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 def load_split(options: Train) -> Any:
     """The digits, or the samples of a file, in a part to train on and one to test on."""
-    from geojax.training import Samples, Split, load_digits_split, load_samples, stratified_split
+    from geojax.training import Samples, Split, data
 
-    split = (
-        load_digits_split()
-        if options.data is None
-        else stratified_split(load_samples(options.data))
-    )
+    if options.data is None:
+        split = data.load_digits_split()
+    elif Path(options.data).is_dir():
+        split = data.load_idx_split(options.data)
+    else:
+        split = data.stratified_split(data.load_samples(options.data))
     if not options.x64:
         return split
     parts = (
@@ -103,37 +122,58 @@ def load_split(options: Train) -> Any:
 
 
 def train_all(
-    split: Any, config: Any, seeds: tuple[int, ...], *, twin: bool, run: Run
+    split: Any,
+    config: Any,
+    seeds: tuple[int, ...],
+    *,
+    twin: bool,
+    run: Run,
+    checkpoint_every: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Trainings by name (the plain one first), one per seed."""
+    """Trainings by name (the plain one first), one per seed; without checkpoints at 0."""
     variants = {REGULARISED: config}
     if twin and config.energy_weight > 0:
         variants = {PLAIN: config.replace(energy_weight=0.0), REGULARISED: config}
     elif config.energy_weight == 0:
         variants = {PLAIN: config}
     return {
-        name: [train_one(split, chosen.replace(seed=seed), name, run) for seed in seeds]
+        name: [
+            train_one(split, chosen.replace(seed=seed), name, run, checkpoint_every)
+            for seed in seeds
+        ]
         for name, chosen in variants.items()
     }
 
 
-def train_one(split: Any, config: Any, name: str, run: Run) -> dict[str, Any]:
+def train_one(
+    split: Any, config: Any, name: str, run: Run, checkpoint_every: int
+) -> dict[str, Any]:
     """Train one network, measure it on the test set, and follow some of its paths."""
-    import time
-
     from geojax.training import evaluate, fit, trajectories
 
     label = f"{name} network, seed {config.seed}"
     run.progress(f"{label}: compiling")
+    seen: list[float] = []
 
     def progress(epoch: int, means: dict[str, float]) -> None:
+        # the first epoch has compiled as well
+        seen.append(time.perf_counter())
+        left = ""
+        if len(seen) > 1:
+            rate = (seen[-1] - seen[0]) / (len(seen) - 1)
+            left = f", {rate:.3g} s each, {rate * (config.epochs - epoch):.0f} s left"
         run.progress(
-            f"{label}: epoch {epoch} of {config.epochs}, loss {means['loss']:.3g}, accuracy "
+            f"{label}: epoch {epoch} of {config.epochs}{left}, loss {means['loss']:.3g}, accuracy "
             f"{100 * means['accuracy']:.1f} %, energy {means['energy']:.3g}"
         )
 
+    saving: dict[str, Any] = {}
+    if checkpoint_every:
+        assert run.folder is not None, "claim the folder first"
+        saving["checkpoints"] = run.folder / CHECKPOINTS / f"{name}-{config.seed}"
+        saving["checkpoint_every"] = checkpoint_every
     start = time.perf_counter()
-    fitted = fit(split.train, config, callback=progress)
+    fitted = fit(split.train, config, callback=progress, **saving)
     seconds = time.perf_counter() - start
     run.progress(f"{label}: measuring")
     measured = evaluate(fitted.model, split.test)
@@ -197,8 +237,8 @@ def section(trainings: dict[str, list[dict[str, Any]]], figures: dict[str, Any],
         TrainingView(
             name=name,
             history={
-                "energy": results[0]["history"]["energy"],
-                "accuracy": 100.0 * results[0]["history"]["accuracy"],
+                "energy": results[0]["history"]["energy"].tolist(),
+                "accuracy": (100.0 * results[0]["history"]["accuracy"]).tolist(),
             },
             figures={key: figures[f"{name}_{key}"] for key in LABELS},
             spread={key: figures.get(f"{name}_{key}_spread", 0.0) for key in LABELS},

@@ -20,6 +20,7 @@ from geojax.io.displacements import (
     write_displacement as write_displacement,
 )
 from geojax.io.files import verify as verify, write_bytes as write_bytes, write_json as write_json
+from geojax.io.idx import read_idx as read_idx
 from geojax.io.images import (
     ImageFile as ImageFile,
     as_image as as_image,

@@ -5,6 +5,7 @@ from geojax.training.data import (
     Samples as Samples,
     Split as Split,
     load_digits_split as load_digits_split,
+    load_idx_split as load_idx_split,
     load_samples as load_samples,
     stratified_split as stratified_split,
 )

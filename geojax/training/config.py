@@ -31,6 +31,12 @@ class TrainConfig:
         input_noise: standard deviation of the noise that is added to the inputs while training,
             in their unit.
         energy_weight: price of the energy of the path; zero trains the plain network.
+        ema_decay: the model is the exponential moving average of the parameters with this decay
+            per step, at least 0 and below 1; at 0 it is the last parameters.
+        validation_fraction: part of the samples of each class, at least 0 and below 1, that is
+            kept out of training, and that the model is tested on after each epoch.
+        patience: epochs without a lower validation loss after which training stops; 0 never stops.
+            With samples to validate on, the model is that of the best epoch.
         seed: of the initialisation, the order of the samples and the noise.
 
     Raises:
@@ -53,6 +59,9 @@ class TrainConfig:
     clip_norm: float = 1.0
     input_noise: float = 0.15
     energy_weight: float = 0.05
+    ema_decay: float = 0.0
+    validation_fraction: float = 0.0
+    patience: int = 0
     seed: int = 0
 
     def __post_init__(self):
@@ -60,6 +69,11 @@ class TrainConfig:
             # a number may come as a NumPy scalar; one form makes configurations comparable
             value = _checked(field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        if self.patience and not self.validation_fraction:
+            raise InputError(
+                "Argument patience needs samples to validate on; give a validation_fraction such "
+                "as 0.1."
+            )
 
     def replace(self, **changes: Any) -> "TrainConfig":
         """A copy with some fields changed; unknown ones are refused."""
@@ -106,7 +120,7 @@ def _checked(name: str, value: Any) -> Any:
             return value
         case "num_steps" | "epochs" | "batch_size":
             return checks.count(value, name)
-        case "warmup_epochs":
+        case "warmup_epochs" | "patience":
             return checks.count(value, name, least=0)
         case "seed":
             seed = checks.count(value, name, least=0)
@@ -115,6 +129,11 @@ def _checked(name: str, value: Any) -> Any:
             return seed
         case "learning_rate" | "clip_norm":
             return _number(value, name, positive=True)
+        case "ema_decay" | "validation_fraction":
+            number = _number(value, name, positive=False)
+            if number >= 1:
+                raise InputError(f"Argument {name} must be below 1, but is {value!r}.")
+            return number
         case _:
             return _number(value, name, positive=False)
 

@@ -134,6 +134,48 @@ def load_digits_split() -> Split:
     return stratified_split(samples, test_fraction=DIGITS_TEST_FRACTION, seed=DIGITS_SPLIT_SEED)
 
 
+def load_idx_split(folder: str | Path) -> Split:
+    """Read MNIST, Fashion-MNIST or anything like them, with the split that they come with.
+
+    Args:
+        folder: holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same of `t10k`,
+            plain or with `.gz`.
+
+    Returns:
+        Images flattened to `[n, d]`, bytes as 0 to 1.
+
+    Raises:
+        InputError: a file is missing, or holds something else.
+        StorageError: a file is cut off or damaged.
+
+    Reference: [lecun1998gradient]
+    """
+    folder = Path(folder)
+    parts = []
+    for name in ("train", "t10k"):
+        images, labels = (
+            io.read_idx(_idx_file(folder, f"{name}-{kind}"))
+            for kind in ("images-idx3", "labels-idx1")
+        )
+        if images.ndim < 2 or labels.ndim != 1:
+            raise InputError(
+                f"{folder}: {name} has images of shape {list(images.shape)} and labels of shape "
+                f"{list(labels.shape)}; give [n, ...] and [n]"
+            )
+        values = images.reshape(len(images), -1)
+        values = values.astype(np.float32) / (255 if values.dtype.kind in "ui" else 1)
+        parts.append((values.astype(np.float32), labels))
+    classes = 1 + max(int(labels.max()) for _, labels in parts)
+    return Split(*(Samples(x, y, classes, folder.name) for x, y in parts))
+
+
+def _idx_file(folder: Path, name: str) -> Path:
+    for ending in ("-ubyte.gz", "-ubyte"):
+        if (path := folder / f"{name}{ending}").exists():
+            return path
+    raise InputError(f"{folder}: has no {name}-ubyte.gz; give a folder as MNIST comes in")
+
+
 def load_samples(path: str | Path) -> Samples:
     """Read labelled samples from a file.
 

@@ -1,6 +1,7 @@
 """The verb `fit`: train a network whose path is short as well as right."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffrax
@@ -9,16 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
+from geojax._core import checks
 from geojax._core.errors import InputError, NumericalError
 from geojax._core.results import RESULTS
 from geojax.training import step as steps
+from geojax.training.checkpoints import Checkpoints, Standing, identity_of
 from geojax.training.config import TrainConfig
-from geojax.training.data import Samples
+from geojax.training.data import Samples, stratified_split
 from geojax.training.regularisers import AbstractRegulariser, KineticEnergy
 from geojax.training.state import TrainState, create_model
 
 HISTORY = ("loss", "cross_entropy", "energy", "accuracy")
+VALIDATION = ("validation_loss", "validation_accuracy")
 
 
 class Fit(eqx.Module):
@@ -27,20 +32,26 @@ class Fit(eqx.Module):
     Attributes:
         state: after the last epoch that stayed finite.
         history: mean over each epoch, `[epochs]`, of "loss", "cross_entropy", "energy" (of the
-            paths) and "accuracy", all on the training batches as the network saw them.
+            paths) and "accuracy", all on the training batches as the network saw them; with
+            validation also "validation_loss" (cross-entropy) and "validation_accuracy", of the
+            model after the epoch.
         result: result code; `diverged` if the training broke off.
         config: what was asked for.
+        best: parameters of the epoch with the lowest validation loss; None without validation.
+        best_epoch: its number, from 1; 0 without validation.
     """
 
     state: TrainState
     history: dict[str, np.ndarray]
     result: RESULTS
     config: TrainConfig = eqx.field(static=True)
+    best: PyTree = None
+    best_epoch: int = eqx.field(static=True, default=0)
 
     @property
     def model(self) -> Any:
-        """The trained model."""
-        return self.state.model
+        """The trained model: that of the best epoch if there is validation, else the last."""
+        return self.state.model if self.best is None else nnx.merge(self.state.graph, self.best)
 
 
 def fit(
@@ -51,6 +62,9 @@ def fit(
     regulariser: AbstractRegulariser | None = None,
     optimiser: Any = None,
     solver: diffrax.AbstractSolver | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    checkpoints: str | Path | None = None,
+    checkpoint_every: int = 1,
     callback: Callable[[int, dict[str, float]], Any] | None = None,
     throw: bool = True,
 ) -> Fit:
@@ -71,6 +85,11 @@ def fit(
         optimiser: an optax optimiser that takes the place of AdamW with its schedule, and of
             `learning_rate`, `warmup_epochs`, `weight_decay` and `clip_norm`.
         solver: of the paths; Heun's method if None.
+        mesh: devices among which each batch is shared out, as `jax.make_mesh` makes them.
+        checkpoints: folder in which the training saves where it stands; the same call goes on from
+            there, and ends with the same parameters to the last bit as if it had never stopped. On
+            the way out, by an error or a signal, the last whole epoch is saved as well.
+        checkpoint_every: epochs from one save to the next.
         callback: called with the number of each epoch (from 1) and its means.
         throw: raise if the training breaks off; otherwise `result` says so.
 
@@ -78,7 +97,9 @@ def fit(
         The trained model with its history.
 
     Raises:
-        InputError: fewer samples than a batch, or a model of other sizes.
+        InputError: fewer samples than a batch, a batch that the devices cannot share, a model of
+            other sizes, or checkpoints of another training.
+        StorageError: a checkpoint cannot be written.
         NumericalError: the loss or the parameters are not finite, naming epoch and step.
 
     Gradient: of the loss, exact for the steps that were taken, by backpropagation through them.
@@ -93,12 +114,22 @@ def fit(
 
     Reference: [finlay2020train]
     """
+    held_out = None
+    if config.validation_fraction:
+        split = stratified_split(data, test_fraction=config.validation_fraction, seed=config.seed)
+        data, held_out = split.train, split.test
     num_batches = len(data) // config.batch_size
     if num_batches == 0:
         raise InputError(
             f"Argument batch_size must be at most the number of samples, but is "
             f"{config.batch_size} for {len(data)} samples of {data.name}."
         )
+    if mesh is not None and config.batch_size % mesh.size:
+        raise InputError(
+            f"Argument batch_size must be a multiple of the {mesh.size} devices that share each "
+            f"batch, but is {config.batch_size}."
+        )
+    checks.count(checkpoint_every, "checkpoint_every")
     dtype = jax.dtypes.canonicalize_dtype(data.inputs.dtype)
     root = jax.random.key(config.seed)
     if model is None:
@@ -117,26 +148,63 @@ def fit(
         diffrax.Heun() if solver is None else solver,
         price if config.energy_weight > 0 else None,
         steps.ADAMW if optimiser is None else optimiser,
+        mesh,
     )
     hyper = steps.Hyperparameters.of(config, num_batches, dtype)
-    inputs, labels = jnp.asarray(data.inputs, dtype), jnp.asarray(data.labels)
-    state = steps.init(model, jax.random.fold_in(root, 1), optimiser=method.optimiser)
-    means: list[dict[str, float]] = []
-    result = RESULTS.successful
-    for number in range(1, config.epochs + 1):
-        after, info = steps.epoch(state, inputs, labels, hyper, method)
-        finite = np.asarray(info.finite)
-        if not finite.all():
-            result = RESULTS.diverged
-            if throw:
-                raise NumericalError(_broken(number, finite, info, config), result)
-            break
-        state = after
-        means.append({name: float(np.mean(getattr(info, name))) for name in HISTORY})
-        if callback is not None:
-            callback(number, means[-1])
-    history = {name: np.array([mean[name] for mean in means]) for name in HISTORY}
-    return Fit(state, history, result, config)
+    arrays = jnp.asarray(data.inputs, dtype), jnp.asarray(data.labels)
+    key, averaged = jax.random.fold_in(root, 1), config.ema_decay > 0
+    state = steps.init(model, key, optimiser=method.optimiser, averaged=averaged)
+    standing = Standing(0, state, [], None if held_out is None else state.variables)
+    saved = None
+    if checkpoints is not None:
+        choices = dict(model=type(model).__name__, price=method.regulariser, solver=method.solver)
+        identity = identity_of(data, config.to_dict(), **choices)
+        saved = Checkpoints(checkpoints, identity, checkpoint_every)
+        standing = saved.latest(standing) or standing
+    try:
+        while standing.epoch < config.epochs and not _is_patient_no_more(standing, config):
+            number = standing.epoch + 1
+            state, info = steps.epoch(standing.state, *arrays, hyper, method)
+            finite = np.asarray(info.finite)
+            if not finite.all():
+                if throw:
+                    what = _broken(number, finite, info, config)
+                    raise NumericalError(what, RESULTS.diverged)
+                return _fit(standing, RESULTS.diverged, config)
+            means = {name: float(np.mean(getattr(info, name))) for name in HISTORY}
+            best, best_epoch = standing.best, standing.best_epoch
+            if held_out is not None:
+                means |= _validated(state, held_out, method)
+                losses = [old["validation_loss"] for old in standing.history]
+                if means["validation_loss"] < min(losses, default=np.inf):
+                    best, best_epoch = nnx.split(state.model)[1], number
+            standing = Standing(number, state, [*standing.history, means], best, best_epoch)
+            if saved is not None:
+                saved.save(standing)
+            if callback is not None:
+                callback(number, means)
+    finally:
+        if saved is not None and standing.epoch:
+            saved.save(standing, last=True)
+    return _fit(standing, RESULTS.successful, config)
+
+
+def _fit(standing: Standing, result: RESULTS, config: TrainConfig) -> Fit:
+    names = standing.history[0] if standing.history else HISTORY
+    history = {name: np.array([mean[name] for mean in standing.history]) for name in names}
+    state, best, best_epoch = standing.state, standing.best, standing.best_epoch
+    return Fit(state, history, result, config, best, best_epoch)
+
+
+def _is_patient_no_more(standing: Standing, config: TrainConfig) -> bool:
+    return 0 < config.patience <= standing.epoch - standing.best_epoch
+
+
+def _validated(state: TrainState, held_out: Samples, method: steps.Method) -> dict[str, float]:
+    """Cross-entropy and accuracy of the model on samples that it was not trained on."""
+    inputs = jnp.asarray(held_out.inputs, jax.dtypes.canonicalize_dtype(held_out.inputs.dtype))
+    found = steps.validate(state, inputs, jnp.asarray(held_out.labels), method)
+    return dict(zip(VALIDATION, map(float, found), strict=True))
 
 
 def _check_model(model: Any, data: Samples) -> None:

@@ -21,6 +21,7 @@ class TrainState(eqx.Module):
         optimiser: state of the optimiser.
         step: steps taken so far.
         key: root key; the randomness of a step is a function of this and of `step` alone.
+        average: moving average of the parameters; None if there is none.
     """
 
     graph: Any = eqx.field(static=True)
@@ -28,11 +29,13 @@ class TrainState(eqx.Module):
     optimiser: PyTree
     step: Int[Array, ""]
     key: PRNGKeyArray
+    average: PyTree = None
 
     @property
     def model(self) -> Any:
-        """The model with the current parameters."""
-        return nnx.merge(self.graph, self.variables)
+        """The model with the current parameters, or with their average if there is one."""
+        chosen = self.variables if self.average is None else self.average
+        return nnx.merge(self.graph, chosen)
 
 
 def create_model(

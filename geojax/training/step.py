@@ -37,6 +37,7 @@ class Method(eqx.Module):
         regulariser: what a path costs; None for plain training, whose program knows no price.
         optimiser: an optax optimiser; `ADAMW` takes its learning rate, weight decay and clipping
             from the hyperparameters, any other is used as it is.
+        mesh: devices that share each batch; None for one.
     """
 
     batch_size: int = eqx.field(static=True)
@@ -44,6 +45,18 @@ class Method(eqx.Module):
     solver: diffrax.AbstractSolver = diffrax.Heun()
     regulariser: AbstractRegulariser | None = None
     optimiser: Any = eqx.field(static=True, default=ADAMW)
+    mesh: jax.sharding.Mesh | None = eqx.field(static=True, default=None)
+
+    def shared_out(self, batch: PyTree) -> PyTree:
+        """A batch whose samples are spread over the devices.
+
+        Gradients are then summed over them; steps of equal length need no other word between them.
+        """
+        if self.mesh is None:
+            return batch
+        axes = jax.sharding.PartitionSpec(self.mesh.axis_names)
+        where = jax.sharding.NamedSharding(self.mesh, axes)
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, where), batch)
 
 
 class Hyperparameters(eqx.Module):
@@ -54,13 +67,17 @@ class Hyperparameters(eqx.Module):
     weight_decay: Float[Array, ""]
     clip_norm: Float[Array, ""]
     input_noise: Float[Array, ""]
+    ema_decay: Float[Array, ""]
     warmup_steps: Float[Array, ""]
     total_steps: Float[Array, ""]
 
     @classmethod
     def of(cls, config: TrainConfig, num_batches: int, dtype: Any) -> "Hyperparameters":
         """Those of a configuration, for epochs of `num_batches` steps."""
-        names = ("energy_weight", "learning_rate", "weight_decay", "clip_norm", "input_noise")
+        names = (
+            *("energy_weight", "learning_rate", "weight_decay", "clip_norm", "input_noise"),
+            "ema_decay",
+        )
         numbers = {name: jnp.asarray(getattr(config, name), dtype) for name in names}
         return cls(
             **numbers,
@@ -88,10 +105,13 @@ class Info(eqx.Module):
     finite: Bool[Array, "*steps"]
 
 
-def init(model: nnx.Module, key: PRNGKeyArray, *, optimiser: Any = ADAMW) -> TrainState:
-    """The state before the first step."""
+def init(
+    model: nnx.Module, key: PRNGKeyArray, *, optimiser: Any = ADAMW, averaged: bool = False
+) -> TrainState:
+    """The state before the first step; with a moving average of the parameters if asked for."""
     graph, variables = nnx.split(model)
-    return TrainState(graph, variables, optimiser.init(variables), jnp.array(0), key)
+    average = variables if averaged else None
+    return TrainState(graph, variables, optimiser.init(variables), jnp.array(0), key, average)
 
 
 def loss(
@@ -113,6 +133,20 @@ def loss(
 
     Gradient: exact for the discretised path (the steps that were taken).
     """
+    each, right, path = _cross_entropy(variables, graph, inputs, labels, method)
+    cross_entropy = jnp.mean(each)
+    parts = {
+        "cross_entropy": cross_entropy,
+        "energy": jnp.mean(path.energy),
+        "accuracy": jnp.mean(right),
+    }
+    if method.regulariser is None:
+        return cross_entropy, parts
+    return cross_entropy + energy_weight * jnp.mean(method.regulariser(path)), parts
+
+
+def _cross_entropy(variables, graph, inputs, labels, method: Method):
+    """Cross-entropy of each sample, whether it was told right (0 or 1), and the paths."""
     model = nnx.merge(graph, variables)
     path = model.path(
         inputs,
@@ -124,16 +158,8 @@ def loss(
     )
     logits = model.read(path.end)
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
-    cross_entropy = -jnp.mean(chosen)
     right = jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels
-    parts = {
-        "cross_entropy": cross_entropy,
-        "energy": jnp.mean(path.energy),
-        "accuracy": jnp.mean(right.astype(inputs.dtype)),
-    }
-    if method.regulariser is None:
-        return cross_entropy, parts
-    return cross_entropy + energy_weight * jnp.mean(method.regulariser(path)), parts
+    return -chosen[:, 0], right.astype(inputs.dtype), path
 
 
 def step(
@@ -166,7 +192,13 @@ def step(
     updates, optimiser = method.optimiser.update(gradient, optimiser, state.variables)
     variables = optax.apply_updates(state.variables, updates)
     finite = jnp.isfinite(value) & all_finite(variables)
-    after = TrainState(state.graph, variables, optimiser, state.step + 1, state.key)
+    average = state.average
+    if average is not None:
+        # at the start the mean of all so far, which the first parameters do not dominate
+        count = (state.step + 1).astype(hyper.ema_decay.dtype)
+        kept = jnp.minimum(hyper.ema_decay, (count - 1) / count)
+        average = optax.incremental_update(variables, average, 1 - kept)
+    after = TrainState(state.graph, variables, optimiser, state.step + 1, state.key, average)
     return after, Info(loss=value, finite=finite, **parts)
 
 
@@ -188,9 +220,34 @@ def epoch(
     batches = order[: num_batches * method.batch_size].reshape(num_batches, method.batch_size)
 
     def one(state, rows):
-        return step(state, inputs[rows], labels[rows], hyper, method=method)
+        batch = method.shared_out((inputs[rows], labels[rows]))
+        return step(state, *batch, hyper, method=method)
 
     return jax.lax.scan(one, state, batches)
+
+
+@eqx.filter_jit
+def validate(
+    state: TrainState, inputs: Float[Array, "n d"], labels: Int[Array, " n"], method: Method
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Cross-entropy and accuracy of the model on samples, batch by batch, in the steps of training.
+
+    Means over the samples; the last batch is filled up with copies that do not count.
+    """
+    graph, variables = nnx.split(state.model)
+    plain = eqx.tree_at(lambda m: m.regulariser, method, None, is_leaf=lambda x: x is None)
+    size = min(method.batch_size, len(labels))
+    rows = jnp.arange(-(-len(labels) // size) * size)
+    counts = (rows < len(labels)).reshape(-1, size)
+    rows = jnp.minimum(rows, len(labels) - 1).reshape(-1, size)
+
+    def one(batch):
+        places, counted = batch
+        parts = _cross_entropy(variables, graph, inputs[places], labels[places], plain)[:2]
+        return [jnp.sum(jnp.where(counted, part, 0)) for part in parts]
+
+    entropy, right = jax.lax.map(one, (rows, counts))
+    return jnp.sum(entropy) / len(labels), jnp.sum(right) / len(labels)
 
 
 def _key(state: TrainState, purpose: str) -> PRNGKeyArray:

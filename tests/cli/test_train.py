@@ -1,6 +1,7 @@
 """`geojax train` and `geojax demo`."""
 
 import dataclasses
+import gzip
 import json
 import time
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from geojax.cli.options import Train
+
+pytestmark = pytest.mark.lenient  # optax promotes inside
 
 SMALL = ["--epochs", 3, "--widths", 8, "--batch-size", 16, "--warmup-epochs", 1, "--num-steps", 2]
 
@@ -54,9 +57,70 @@ def test_train_writes_models_figures_and_page(process, samples, tmp_path, check_
     assert str(samples) in result["inputs"]
 
 
+def test_the_same_command_goes_on(command, samples, tmp_path, monkeypatch):
+    """Cut off after the fourth epoch of the first network, it does not begin again."""
+    from geojax.training import loop
+
+    arguments = ["train", "--out", "run", "--data", samples, "--no-twin", *SMALL]
+    arguments += ["--epochs", 6, "--checkpoint-every", 2, "--validation-fraction", 0.2]
+    epochs, whole = [], loop.steps.epoch
+
+    def cut(*given):
+        epochs.append(1)
+        if len(epochs) == 5:
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    monkeypatch.setattr(loop.steps, "epoch", cut)
+    assert command(*arguments).code == 130
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    outcome = command(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert len(epochs) == 5 + 2
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    other = command(*arguments, "--learning-rate", 0.1)
+    assert other.code == 2
+    assert "learning_rate" in other.err
+
+
+def test_a_folder_of_mnist(command, tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name, count in (("train", 40), ("t10k", 12)):
+        images = rng.integers(0, 256, (count, 3, 3), dtype=np.uint8)
+        labels = (np.arange(count) % 2).astype(np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
+    outcome = command("train", "--out", "run", "--data", folder, "--no-twin", *SMALL)
+    assert outcome.code == 0, outcome.err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["inputs"]) == 4
+    file = folder / "t10k-images-idx3-ubyte.gz"
+    for data, code, message in (
+        (file.read_bytes()[:-9], 4, "cannot be unpacked"),
+        (gzip.compress(bytes([0, 0, 8, 3]) + np.array([12, 3, 3], ">u4").tobytes()), 4, "asks for"),
+        (gzip.compress(b"no such thing"), 2, "is no IDX file"),
+        (None, 2, "has no t10k-images-idx3-ubyte.gz"),
+    ):
+        file.unlink()
+        if data is not None:
+            file.write_bytes(data)
+        found = command("train", "--out", "bad", "--data", folder, *SMALL)
+        assert (found.code, message in found.err) == (code, True), found.err
+        if data is None:
+            break
+        assert not (tmp_path / "bad").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--patience", 3], "--patience needs samples to validate on"),
+        (["--ema-decay", 1], "--ema-decay must be below 1"),
+        (["--checkpoint-every", -1], "--checkpoint-every must be"),
         (["--seeds", -1], "--seeds: -1 is no seed"),
         (["--seeds", 3, 3], "--seeds: 3 is given twice"),
         (["--seeds"], "--seeds: is empty"),

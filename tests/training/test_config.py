@@ -22,6 +22,9 @@ BAD = {
     "clip_norm": [0.0, -1.0],
     "input_noise": [-0.1, math.inf],
     "energy_weight": [-0.05, math.nan, math.inf, True, "0.05", np.ones(2)],
+    "ema_decay": [-0.1, 1.0, math.nan, True],
+    "validation_fraction": [-0.1, 1.0, "0.1"],
+    "patience": [-1, 0.5],
     "seed": [-1, 0.5, 2**32],
 }
 
@@ -36,6 +39,11 @@ def test_impossible_values_are_refused_by_name(name, value):
 def test_the_constructor_refuses_as_well():
     with pytest.raises(InputError, match=r"energy_weight must be a number of at least 0.*-1\.0"):
         TrainConfig(energy_weight=-1.0)
+
+
+def test_patience_needs_something_to_watch():
+    with pytest.raises(InputError, match="patience needs samples to validate on"):
+        TrainConfig(patience=3)
 
 
 def test_every_field_is_checked():

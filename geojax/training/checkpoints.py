@@ -1,0 +1,170 @@
+"""Where a training stands, on the disk: saved between epochs, verified before it goes on."""
+
+import hashlib
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from geojax import io
+from geojax._core.errors import InputError, StorageError
+from geojax.io.files import MANIFEST, storage_errors
+from geojax.training.data import Samples
+from geojax.training.state import TrainState
+
+KIND, VERSION, NAME = "training", 1, "state"
+# How many are kept: the newest, and one to fall back on where that is damaged.
+_KEPT = 2
+
+
+class Standing(NamedTuple):
+    """Where a training stands after an epoch.
+
+    Attributes:
+        epoch: epochs done.
+        state: what goes on.
+        history: means of each epoch.
+        best: parameters of the epoch with the lowest validation loss; None without validation.
+        best_epoch: its number.
+    """
+
+    epoch: int
+    state: TrainState
+    history: list[dict[str, float]]
+    best: PyTree = None
+    best_epoch: int = 0
+
+
+class Checkpoints:
+    """The standings of one training in a folder, `epoch-00012` and the like.
+
+    Args:
+        folder: where; made if it is not there.
+        identity: JSON values that say which training this is; one that differs is not gone on with.
+        every: epochs from one to the next.
+    """
+
+    def __init__(self, folder: str | Path, identity: dict[str, Any], every: int):
+        self.folder, self.identity, self.every = Path(folder), identity, every
+        self._last = 0
+
+    def save(self, standing: Standing, *, last: bool = False) -> None:
+        """Save a standing if it is time for it, or if it is the last, and drop those before it.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        due = last or standing.epoch % self.every == 0
+        if not due or standing.epoch == self._last:
+            return
+        metadata = {
+            "identity": self.identity,
+            "epoch": standing.epoch,
+            "history": standing.history,
+            "best_epoch": standing.best_epoch,
+        }
+        arrays = {f"{k:05d}": leaf for k, leaf in enumerate(_leaves(standing))}
+        place = self.folder / f"epoch-{standing.epoch:05d}"
+        io.save_arrays(place, NAME, arrays, metadata, kind=KIND, version=VERSION)
+        self._last = standing.epoch
+        with storage_errors(self.folder):
+            for old in self._places()[_KEPT:]:
+                shutil.rmtree(old)
+
+    def latest(self, like: Standing) -> Standing | None:
+        """The newest standing that is whole, or None.
+
+        One that is cut off (its manifest is the last file to be written) is left out. One whose
+        content has changed is put aside as `damaged-epoch-...`, with a warning.
+
+        Args:
+            like: a standing of the same training, for its structure.
+
+        Raises:
+            InputError: the folder holds another training.
+        """
+        for place in self._places():
+            if not (place / MANIFEST).exists():
+                continue
+            try:
+                arrays, metadata = io.load_arrays(place, NAME, kind=KIND, version=VERSION)
+                self._check(place, metadata["identity"])
+                standing = _filled(like, [arrays[k] for k in sorted(arrays)], metadata)
+            except InputError:
+                raise
+            except (StorageError, KeyError, TypeError, ValueError) as error:
+                aside = place.with_name(f"damaged-{place.name}")
+                with storage_errors(self.folder):
+                    shutil.rmtree(aside, ignore_errors=True)
+                    place.rename(aside)
+                warnings.warn(
+                    f"{place}: is damaged ({error}), and put aside as {aside.name}; the training "
+                    "goes on from the checkpoint before it, if there is one.",
+                    stacklevel=3,
+                )
+                continue
+            self._last = standing.epoch
+            return standing
+        return None
+
+    def _places(self) -> list[Path]:
+        return sorted(self.folder.glob("epoch-*"), reverse=True)
+
+    def _check(self, place: Path, found: dict[str, Any]) -> None:
+        differs = [
+            f"{part} {name}: {there.get(name)!r} there, {here.get(name)!r} here"
+            for part, here in self.identity.items()
+            for there in [found.get(part, {})]
+            for name in {**here, **there}
+            if there.get(name) != here.get(name)
+        ]
+        if differs:
+            raise InputError(
+                f"{place}: is of another training ({'; '.join(differs[:4])}); give another folder, "
+                "or the settings and samples of that training"
+            )
+
+
+def identity_of(data: Samples, config: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """What tells one training from another: its settings, its samples, and what else matters."""
+    digest = hashlib.sha256()
+    for array in (data.inputs, data.labels):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    samples = {"sha256": digest.hexdigest(), "shape": list(data.inputs.shape)}
+    others = {name: str(value) for name, value in parts.items()}
+    return {"setting": config, "samples": samples, "choice": others}
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _leaves(standing: Standing) -> list[np.ndarray]:
+    leaves = jax.tree.leaves((standing.state, standing.best))
+    return [np.asarray(jax.random.key_data(x) if _is_key(x) else x) for x in leaves]
+
+
+def _filled(like: Standing, arrays: list[np.ndarray], metadata: dict[str, Any]) -> Standing:
+    """A standing with other numbers.
+
+    Raises:
+        ValueError: arrays that do not fit.
+    """
+    leaves, structure = jax.tree.flatten((like.state, like.best))
+    if len(leaves) != len(arrays):
+        raise ValueError(f"{len(arrays)} arrays, and not {len(leaves)}")
+    found = []
+    for leaf, array in zip(leaves, arrays, strict=True):
+        known = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        if known.shape != array.shape or known.dtype != array.dtype:
+            raise ValueError(f"an array of {array.dtype}{list(array.shape)} that does not fit")
+        value = jnp.asarray(array)
+        found.append(jax.random.wrap_key_data(value) if _is_key(leaf) else value)
+    state, best = jax.tree.unflatten(structure, found)
+    history = [dict(means) for means in metadata["history"]]
+    return Standing(int(metadata["epoch"]), state, history, best, int(metadata["best_epoch"]))

@@ -1,0 +1,222 @@
+"""A training that is cut off and goes on: the same parameters to the last bit, damage noticed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from geojax._core.errors import InputError
+from geojax.training import TrainConfig, fit
+
+pytestmark = pytest.mark.lenient  # optax promotes inside
+
+CONFIG = TrainConfig(
+    widths=(8,), epochs=6, batch_size=32, warmup_epochs=1, ema_decay=0.9, validation_fraction=0.25
+)
+
+
+class Stop(Exception):
+    """Whatever ends a process."""
+
+
+def stop_after(number):
+    def callback(epoch, means):
+        if epoch == number:
+            raise Stop
+
+    return callback
+
+
+def same(first, second):
+    one, other = ((x.state, x.best, x.history) for x in (first, second))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data):
+    with jax.numpy_dtype_promotion("standard"):
+        return fit(data, CONFIG)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_it_goes_on_to_the_last_bit(data, undisturbed, tmp_path, every):
+    """Also where the stop falls between two checkpoints: the last epoch is saved on the way out."""
+    folder = tmp_path / "points"
+    with pytest.raises(Stop):
+        fit(data, CONFIG, checkpoints=folder, checkpoint_every=every, callback=stop_after(3))
+    numbers = []
+    found = fit(
+        data, CONFIG, checkpoints=folder, checkpoint_every=every,
+        callback=lambda number, means: numbers.append(number),
+    )  # fmt: skip
+    assert numbers == [4, 5, 6]
+    same(found, undisturbed)
+    assert len(list(folder.iterdir())) <= 2
+    # all is done: nothing is trained again
+    same(fit(data, CONFIG, checkpoints=folder, callback=stop_after(1)), undisturbed)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "delete"])
+def test_damage_is_noticed(data, undisturbed, tmp_path, damage):
+    with pytest.raises(Stop):
+        fit(data, CONFIG, checkpoints=tmp_path, callback=stop_after(3))
+    newest = tmp_path / "epoch-00003"
+    archive, manifest = newest / "state.npz", newest / "manifest.json"
+    content = bytearray(archive.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        archive.write_bytes(content)
+    elif damage == "cut":
+        archive.write_bytes(content[: len(content) // 2])
+    elif damage == "delete":
+        archive.unlink()
+    else:
+        # killed before the manifest, which is the last file
+        manifest.unlink()
+    numbers = []
+    options = dict(checkpoints=tmp_path, callback=lambda number, _: numbers.append(number))
+    if damage == "manifest":
+        found = fit(data, CONFIG, **options)
+    else:
+        with pytest.warns(UserWarning, match="epoch-00003: is damaged"):
+            found = fit(data, CONFIG, **options)
+        assert (tmp_path / "damaged-epoch-00003").exists()
+    assert numbers == [3, 4, 5, 6]
+    same(found, undisturbed)
+
+
+def test_another_training_is_refused(data, held_out, tmp_path):
+    with pytest.raises(Stop):
+        fit(data, CONFIG, checkpoints=tmp_path, callback=stop_after(1))
+    for samples, config, message in (
+        (data, CONFIG.replace(learning_rate=0.1), r"setting learning_rate: 0\.003 there, 0\.1"),
+        (data, CONFIG.replace(energy_weight=0.0), "setting energy_weight: 0.05 there, 0.0 here"),
+        (held_out, CONFIG.replace(batch_size=32), "samples sha256"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(samples, config, checkpoints=tmp_path)
+
+
+def test_the_average_is_that_of_the_parameters(data):
+    """After two steps the mean of both; without one the model is that of the last step."""
+    from geojax.training import step as steps
+    from geojax.training.state import create_model
+
+    config = CONFIG.replace(ema_decay=0.5)
+    model = create_model(config, 3, 3, key=jax.random.key(0), dtype=jnp.float64)
+    method = steps.Method(config.batch_size, config.num_steps)
+    hyper = steps.Hyperparameters.of(config, 4, jnp.float64)
+    batch = jnp.asarray(data.inputs[:32]), jnp.asarray(data.labels[:32])
+    state = steps.init(model, jax.random.key(1), averaged=True)
+    advance = eqx.filter_jit(steps.step)
+    seen = []
+    for _ in range(3):
+        state, _ = advance(state, *batch, hyper, method=method)
+        seen.append(jax.tree.leaves(state.variables))
+    for found, a, b, c in zip(jax.tree.leaves(state.average), *seen, strict=True):
+        np.testing.assert_allclose(found, 0.5 * (0.5 * (a + b)) + 0.5 * c, rtol=1e-12)
+
+
+def test_it_stops_when_nothing_is_learnt(data):
+    """Validation chooses the model, and ends the training."""
+    config = CONFIG.replace(epochs=40, learning_rate=0.3, warmup_epochs=0, patience=3)
+    found = fit(data, config)
+    losses = found.history["validation_loss"]
+    assert found.best_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) == min(40, found.best_epoch + 3) < 40
+    different = [
+        bool(jnp.any(a != b))
+        for a, b in zip(
+            jax.tree.leaves(found.best), jax.tree.leaves(found.state.average), strict=True
+        )
+    ]
+    assert any(different)
+
+
+def test_validation_is_that_of_the_samples_kept_out(data):
+    from geojax.training import stratified_split
+
+    found = fit(data, CONFIG.replace(epochs=1, ema_decay=0.0))
+    split = stratified_split(data, test_fraction=0.25, seed=CONFIG.seed)
+    options = dict(num_steps=CONFIG.num_steps, solver=diffrax.Heun())
+    path = found.state.model.path(jnp.asarray(split.test.inputs), **options)
+    logits = jax.nn.log_softmax(found.state.model.read(path.end))
+    chosen = np.asarray(logits)[np.arange(len(split.test)), split.test.labels]
+    np.testing.assert_allclose(found.history["validation_loss"], -chosen.mean(), rtol=1e-12)
+    right = np.mean(np.argmax(logits, axis=1) == split.test.labels)
+    np.testing.assert_allclose(found.history["validation_accuracy"], right)
+
+
+# XLA reads the number of devices once, and a kill ends the process.
+PROGRAM = """
+import json, sys
+import jax, numpy as np
+from geojax.training import Samples, TrainConfig, fit
+folder, devices, epochs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+x = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
+data = Samples(x, (x[:, 0] > 0).astype(int) + (x[:, 1] > 1))
+config = TrainConfig(widths=(64,), epochs=epochs, batch_size=32, ema_decay=0.99)
+mesh = None
+if devices > 1:
+    kinds = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((devices,), ("samples",), axis_types=kinds)
+print("ready", flush=True)
+found = fit(data, config, checkpoints=folder or None, mesh=mesh)
+leaves = [np.asarray(x, float).ravel() for x in jax.tree.leaves(found.state.average)]
+print(json.dumps(np.concatenate(leaves).tolist()))
+"""
+
+
+def start(folder, devices=1, epochs=40):
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags}
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder), str(devices), str(epochs)],
+        stdout=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+
+
+def parameters(process) -> np.ndarray:
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    return np.array(json.loads(out.splitlines()[-1]))
+
+
+def test_devices_share_a_batch():
+    alone, shared = (parameters(start("", devices, epochs=3)) for devices in (1, 4))
+    np.testing.assert_allclose(shared, alone, atol=2e-5)
+    # sums over devices are rounded in another order
+    assert np.any(shared != alone)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path):
+    """kill -9, twenty times: each life goes on where the last one stood, to the same bits."""
+    truth = parameters(start(""))
+    draw, kills = random.Random(0), 0
+    for trial in range(4):
+        folder = tmp_path / str(trial)
+        for _ in range(5):
+            process = start(folder)
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(draw.uniform(0.0, 6.0))
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            process.wait()
+        np.testing.assert_array_equal(parameters(start(folder)), truth)
+    assert kills >= 12
