@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax.complexity.defect import geodesic_defect
 from geojax.complexity.measures import Measures, stretches
-from geojax.flows import Path
+from geojax.flows import Path, jacobians
 from geojax.kernels import Gaussian
 from geojax.metrics import RKHS
 from geojax.networks import AbstractNetwork
@@ -129,8 +130,11 @@ def _of_network(model, inputs, labels, metric, group_size, num_jacobians, robust
     found |= {name: np.asarray(value) for name, value in path.items()}
     dimensions = found["dimensions"]
 
+    layers = [_compiled(layer) for layer in model.layers(inputs)]
+    read = _compiled(model.read)
+
     def layer(k: int, state: Array) -> Array:
-        return _layer(variables, graph, k, inputs, state)
+        return layers[k](state)
 
     found["commutator"] = _commutators(layer, states)
     if group_size and len(set(dimensions)) == 1 and len(states) > 2:
@@ -141,14 +145,9 @@ def _of_network(model, inputs, labels, metric, group_size, num_jacobians, robust
         found["defect"] = _defects(jnp.stack(states), control, metric, group_size)
         found["scale"] = _scale(metric)
     if num_jacobians:
-        rows = np.unique(
-            np.linspace(0, len(inputs) - 1, min(num_jacobians, len(inputs))).astype(int)
-        )
-        spectra, sensitivity = _derivatives(variables, graph, inputs[rows])
-        found["singular_values"] = tuple(np.asarray(values) for values in spectra)
-        found["sensitivity"] = np.asarray(sensitivity).T
-    read = lambda state: np.asarray(_read(variables, graph, state))  # noqa: E731
-    found["logits"] = read(states[-1])
+        rows = np.linspace(0, len(inputs) - 1, min(num_jacobians, len(inputs))).astype(int)
+        found |= _derivatives(model, inputs[rows], [state[rows] for state in states])
+    found["logits"] = np.asarray(read(states[-1]))
     if robustness:
         found["deleted"], found["swapped"] = _without(layer, read, states, found["logits"])
     return Measures(**found, labels=labels)
@@ -204,7 +203,7 @@ def _without(layer, read, states, logits) -> tuple[np.ndarray, np.ndarray]:
     def rest(state, k):
         for j in range(k, count):
             state = layer(j, state)
-        return read(state)
+        return np.asarray(read(state))
 
     for k in range(count):
         if sizes[k] == sizes[k + 1]:
@@ -255,41 +254,48 @@ def _lengths(variables, graph, inputs):
     return {"length": path.length, "energy": path.energy}
 
 
-@eqx.filter_jit
-def _layer(variables, graph, k, inputs, state):
-    return nnx.merge(graph, variables).layers(inputs)[k](state)
+def _compiled(layer: Callable) -> Callable[[Array], Array]:
+    """A map of states as a program; layers that are the same but for their numbers share one."""
+    if isinstance(layer, Partial):
+        return lambda state: _apply(layer, state)
+    # a function of its own: one that JAX had seen before would keep the numbers of that time
+    return jax.jit(lambda state: layer(state))
+
+
+def _jacobian(layer: Callable, states: Array) -> np.ndarray:
+    """Jacobians `[m, d_out, d]` of a map that moves each state by itself."""
+    if isinstance(layer, Partial):
+        return np.asarray(_jacobians(layer, states))
+    return np.asarray(jax.jit(lambda x: jacobians(layer, x))(states))
 
 
 @eqx.filter_jit
-def _read(variables, graph, state):
-    return nnx.merge(graph, variables).read(state)
+def _apply(layer, state):
+    return layer(state)
 
 
 @eqx.filter_jit
-def _derivatives(variables, graph, inputs):
+def _jacobians(layer, states):
+    return jacobians(layer, states)
+
+
+def _derivatives(model, inputs, states) -> dict[str, Any]:
     """Singular values from the start to each state, and sizes of the derivatives of the logits."""
-    model = nnx.merge(graph, variables)
-
-    def one(x):
-        # layers of other libraries may count on an axis of samples
-        layers, start = model.layers(x[None]), model.start(x[None])[0]
-
-        def states(first, shifts=None):
-            found = [first]
-            for k, layer in enumerate(layers):
-                moved = layer(found[-1][None])[0]
-                found.append(moved if shifts is None else moved + shifts[k])
-            return found
-
-        spectra = [
-            jnp.linalg.svd(jacobian, compute_uv=False) for jacobian in jax.jacfwd(states)(start)
-        ]
-
-        def answer(first, shifts):
-            return model.read(states(first, shifts)[-1][None])[0]
-
-        zeros = [jnp.zeros_like(state) for state in states(start)[1:]]
-        first, others = jax.jacrev(answer, (0, 1))(start, zeros)
-        return spectra, jnp.stack([jnp.linalg.norm(slope) for slope in (first, *others)])
-
-    return jax.lax.map(one, inputs)
+    steps = [
+        _jacobian(layer, state) for layer, state in zip(model.layers(inputs), states, strict=False)
+    ]
+    slope = _jacobian(model.read, states[-1])
+    sizes = [np.linalg.norm(slope, axis=(-2, -1))]
+    for step in reversed(steps):
+        slope = slope @ step
+        sizes.append(np.linalg.norm(slope, axis=(-2, -1)))
+    product = np.broadcast_to(
+        np.eye(steps[0].shape[-1], dtype=slope.dtype), steps[0].shape[:1] + steps[0].shape[-1:] * 2
+    )
+    products = [product]
+    for step in steps:
+        products.append(step @ products[-1])
+    return {
+        "singular_values": tuple(np.linalg.svd(product, compute_uv=False) for product in products),
+        "sensitivity": np.stack(sizes[::-1]),
+    }

@@ -58,6 +58,10 @@ class AbstractNetwork(nnx.Module):
 
         Args:
             inputs: `[..., d]`, for layers that are driven by them; others leave them unread.
+
+        Returns:
+            Callables. Those that are `jax.tree_util.Partial` of one function, with their numbers as
+            its arguments, share a compiled program where they are measured.
         """
 
     @abc.abstractmethod

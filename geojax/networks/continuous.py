@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Real
 
 from geojax._core import checks
@@ -125,14 +126,13 @@ class ContinuousClassifier(AbstractNetwork):
 
     def layers(self, inputs: Float[Array, "*batch d"]) -> Sequence[Layer]:
         """The flow over each of ten equal parts of its time: what is measured as layers."""
-
-        def part(k):
-            times = {"t0": k / NUM_LAYERS, "t1": (k + 1) / NUM_LAYERS}
-            options = {"num_steps": NUM_STEPS, "save": "end", "throw": False}
-            return lambda x: integrate(self.field, x, **times, **options).end
-
-        return [part(k) for k in range(NUM_LAYERS)]
+        edges = jnp.linspace(0.0, 1.0, NUM_LAYERS + 1, dtype=inputs.dtype)
+        return [Partial(_flow, self.field, *edges[k : k + 2]) for k in range(NUM_LAYERS)]
 
     def read(self, states: Float[Array, "*batch d"]) -> Float[Array, "*batch classes"]:
         """Logits of states at the end of their path."""
         return self.head(states)
+
+
+def _flow(field: Neural, t0: Array, t1: Array, x: Float[Array, "*batch d"]) -> Array:
+    return integrate(field, x, t0=t0, t1=t1, num_steps=NUM_STEPS, save="end", throw=False).end

@@ -1,5 +1,6 @@
 """Networks of one generator used again and again: along a sequence, and up a binary tree."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -63,11 +64,13 @@ class RecurrentNetwork(AbstractNetwork):
             raise InputError(f"Argument cell must be 'plain' or 'gated', but is {cell!r}.")
         options: dict[str, Any] = {"param_dtype": dtype, "rngs": rngs}
         self.candidate = nnx.Linear(width + num_inputs, width, **options)
-        gated = cell == "gated"
-        self.gate = nnx.Linear(width + num_inputs, width, **options) if gated else None
-        if self.gate is not None:
-            # the odds of 1 / T: what is in the state stays for about the length of a sequence
-            self.gate.bias[...] = jnp.full((width,), -jnp.log(max(length - 1, 1)), dtype)
+        # odds of 1 / T: what is in the state stays for about the length of a sequence
+        odds = nnx.initializers.constant(-math.log(max(length - 1, 1)))
+        self.gate = (
+            nnx.Linear(width + num_inputs, width, bias_init=odds, **options)
+            if cell == "gated"
+            else None
+        )
         self.head = nnx.Linear(width, num_classes, **options)
 
     def start(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch width"]:

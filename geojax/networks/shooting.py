@@ -1,7 +1,7 @@
 """Networks moved by momenta on control points: along a geodesic, or with free momenta."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from geojax._core import checks
@@ -67,14 +68,14 @@ class _Momenta(AbstractNetwork):
         return self._carried(jnp.zeros((1, self.num_features), self.points.dtype))[0]
 
     def layers(self, inputs: Float[Array, "*batch d"]) -> Sequence[Layer]:
-        return [_flat(piece) for piece in self._pieces()]
+        return [Partial(piece, self.metric, *numbers) for piece, *numbers in self._pieces()]
 
     @abc.abstractmethod
     def _momenta_shape(self) -> tuple[int, ...]: ...
 
     @abc.abstractmethod
-    def _pieces(self) -> list[Callable[[Float[Array, "n d"]], Float[Array, "n d"]]]:
-        """The motion of points over each layer."""
+    def _pieces(self) -> list[tuple[Any, ...]]:
+        """The motion of states over each layer: a function, and what it takes after the metric."""
 
     @abc.abstractmethod
     def _carried(self, points: Float[Array, "n d"]) -> tuple[Array, Array, Any]:
@@ -136,17 +137,9 @@ class ShootingNetwork(_Momenta):
         return path.states, path.carried, path.result
 
     def _pieces(self):
-        path = self.geodesic(throw=False)
-
-        def piece(k):
-            times = {"t0": k / self.depth, "t1": (k + 1) / self.depth, "num_steps": 1}
-            state, momentum = path.states[k], path.costates[k]
-            options = {**times, "save": "end", "throw": False}
-            return lambda x: shoot(
-                self.metric, Points(), state, momentum, carried=x, **options
-            ).carried[-1]
-
-        return [piece(k) for k in range(self.depth)]
+        path, time = self.geodesic(throw=False), 1.0 / self.depth
+        pairs = zip(path.states[:-1], path.costates[:-1], strict=True)
+        return [(_along_geodesic, state, momentum, jnp.asarray(time)) for state, momentum in pairs]
 
 
 class MomentumNetwork(_Momenta):
@@ -174,7 +167,7 @@ class MomentumNetwork(_Momenta):
         start = jnp.concatenate([self.points[...], points])
 
         def layer(y, momenta):
-            y = self._moved(momenta, y)
+            y = _moved(self.metric, momenta, 1.0 / self.depth, y)
             return y, y
 
         _, after = jax.lax.scan(layer, start, self.momenta[...])
@@ -182,17 +175,9 @@ class MomentumNetwork(_Momenta):
         return all_[:, :count], all_[:, count:], RESULTS.successful
 
     def _pieces(self):
-        control = self.carriers()
-        count = control.shape[1]
-        return [
-            lambda x, k=k: self._moved(self.momenta[k], jnp.concatenate([control[k], x]))[count:]
-            for k in range(self.depth)
-        ]
-
-    def _moved(self, momenta, points):
-        """Control points, and others after them, moved by momenta for the time of a layer."""
-        field, time = _Carried(self.metric.kernel, momenta), 1.0 / self.depth
-        return integrate(field, points, t1=time, num_steps=1, save="end", throw=False).end
+        time = jnp.asarray(1.0 / self.depth)
+        pairs = zip(self.carriers()[:-1], self.momenta[...], strict=True)
+        return [(_with_momenta, state, momenta, time) for state, momenta in pairs]
 
 
 class _Carried(eqx.Module):
@@ -205,6 +190,24 @@ class _Carried(eqx.Module):
         return kernel_sum(self.kernel, x, x[: len(self.momenta)], self.momenta)
 
 
-def _flat(piece: Callable) -> Layer:
-    """A motion of points `[n, d]` as one of states `[..., d]`."""
-    return lambda x: piece(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+def _moved(metric, momenta, time, points):
+    """Points of which the first hold momenta, after a time."""
+    field = _Carried(metric.kernel, momenta)
+    return integrate(field, points, t1=time, num_steps=1, save="end", throw=False).end
+
+
+def _along_geodesic(metric, state, momentum, time, x):
+    """States `[..., d]` after a time in the velocity of a geodesic."""
+    points = x.reshape(-1, x.shape[-1])
+    options = {"t1": time, "num_steps": 1, "save": "end", "throw": False}
+    return (
+        shoot(metric, Points(), state, momentum, carried=points, **options)
+        .carried[-1]
+        .reshape(x.shape)
+    )
+
+
+def _with_momenta(metric, control, momenta, time, x):
+    """States `[..., d]` after a time in the velocity of free momenta."""
+    both = jnp.concatenate([control, x.reshape(-1, x.shape[-1])])
+    return _moved(metric, momenta, time, both)[len(control) :].reshape(x.shape)
