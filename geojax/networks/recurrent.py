@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from geojax._core import checks
@@ -78,20 +79,19 @@ class RecurrentNetwork(AbstractNetwork):
 
     def layers(self, inputs: Float[Array, "*batch d"]) -> Sequence[Layer]:
         sequence = inputs.reshape(*inputs.shape[:-1], self.length, self.num_inputs)
-        return [self._layer(sequence[..., t, :]) for t in range(self.length)]
+        cell = self.candidate, self.gate
+        return [Partial(_cell, *cell, sequence[..., t, :]) for t in range(self.length)]
 
     def read(self, states: Float[Array, "*batch width"]) -> Float[Array, "*batch classes"]:
         return self.head(states)
 
-    def _layer(self, arriving: Float[Array, "*batch u"]) -> Layer:
-        def cell(hidden):
-            both = jnp.concatenate([hidden, arriving], axis=-1)
-            candidate = jnp.tanh(self.candidate(both))
-            if self.gate is None:
-                return candidate
-            return hidden + jax.nn.sigmoid(self.gate(both)) * (candidate - hidden)
 
-        return cell
+def _cell(candidate, gate, arriving, hidden):
+    both = jnp.concatenate([hidden, arriving], axis=-1)
+    proposed = jnp.tanh(candidate(both))
+    if gate is None:
+        return proposed
+    return hidden + jax.nn.sigmoid(gate(both)) * (proposed - hidden)
 
 
 class RecursiveNetwork(AbstractNetwork):

@@ -24,6 +24,7 @@ def trained(tmp_path_factory, new_process):
     return folder
 
 
+@pytest.mark.slow
 def test_measure_writes_figures_and_page(trained, command, monkeypatch, check_files, check_page):
     monkeypatch.chdir(trained)
     outcome = command("measure", "run", "--samples", 12, "--jacobians", 3, "--out", "found")
@@ -49,14 +50,21 @@ def test_measure_writes_figures_and_page(trained, command, monkeypatch, check_fi
         (["run", "--jacobians", -1], "--jacobians"),
     ],
 )
-def test_refusals_leave_nothing_behind(trained, command, monkeypatch, arguments, message):
-    monkeypatch.chdir(trained)
+def test_refusals_leave_nothing_behind(command, tmp_path, arguments, message):
     outcome = command("measure", *arguments)
     assert outcome.code == 2
     assert message in outcome.err
-    assert not (trained / "run/measure").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
+def test_other_folders_are_refused(command, tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    outcome = command("measure", ".")
+    assert outcome.code == 2
+    assert "holds no models" in outcome.err
+
+
+@pytest.mark.slow
 def test_data_that_have_changed_are_refused(trained, command, monkeypatch):
     monkeypatch.chdir(trained)
     path = trained / "samples.csv"

@@ -194,6 +194,7 @@ class TestGeodesicDefect:
         assert min(found) > 0.3
         np.testing.assert_allclose(found[0], found[1], rtol=0.1)  # and no error of the steps
 
+    @pytest.mark.slow
     def test_points_that_are_carried_hold_no_momentum(self):
         q, p = jax.random.normal(jax.random.key(3), (2, 6, 2))
         others = jax.random.normal(jax.random.key(4), (3, 2))
@@ -211,6 +212,7 @@ class TestGeodesicDefect:
         uniform = jnp.stack([3 * t, -t], axis=-1)[:, None]
         np.testing.assert_allclose(geodesic_defect(uniform, self.METRIC), 0.0, atol=1e-10)
 
+    @pytest.mark.slow
     def test_has_no_unit(self):
         states = self.geodesic(20).states.at[10:].multiply(1.1)
         scaled = RKHS(Gaussian(jnp.asarray(15.0)))
@@ -219,16 +221,16 @@ class TestGeodesicDefect:
 
     def test_shooting_networks_have_none_and_free_momenta_do(self, key):
         x = jax.random.normal(key, (8, 2))
-        options = {"points": 5, "depth": 12, "scale": 1.5, "dtype": jnp.float64}
+        options = {"points": 5, "depth": 8, "scale": 1.5, "dtype": jnp.float64}
         model = ShootingNetwork(2, 2, **options, rngs=nnx.Rngs(0))
         model.momenta[...] = 0.5 * jax.random.normal(jax.random.key(2), (5, 2))
         free = MomentumNetwork(2, 2, **options, rngs=nnx.Rngs(0))
-        free.momenta[...] = jax.random.normal(jax.random.key(2), (12, 5, 2))
+        free.momenta[...] = jax.random.normal(jax.random.key(2), (8, 5, 2))
         only = {"group_size": 4, "num_jacobians": 0, "robustness": False}
         shooting, other = measure(model, x, **only), measure(free, x, **only)
         assert shooting.defect.shape == (2,)
         assert shooting.scale == 1.5
-        assert shooting.defect.max() < 0.03
+        assert shooting.defect.max() < 0.05
         assert other.defect.min() > 1.0
 
     def test_too_few_times(self):
@@ -247,6 +249,7 @@ class TestPaths:
         assert found.defect[0] > 0.05
         assert found.singular_values is None
 
+    @pytest.mark.slow
     def test_of_a_geodesic(self):
         metric = RKHS(Gaussian(jnp.asarray(1.5)))
         q, p = jax.random.normal(jax.random.key(3), (2, 6, 2))

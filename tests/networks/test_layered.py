@@ -52,7 +52,12 @@ def x(key):
     return jax.random.normal(key, (5, 8))
 
 
-@pytest.mark.parametrize("name", MODELS)
+LONG = ("shooting", "momenta", "convolutional")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in MODELS]
+)
 def test_every_network_is_a_path(name, x):
     model = MODELS[name]()
     states, path = model.states(x), model.path(x, save="end")
@@ -182,6 +187,7 @@ class TestTranslations:
             (i, j) for i in (2, 3, 4) for j in (2, 3, 4)
         }
 
+    @pytest.mark.slow
     def test_in_continuous_depth(self, key):
         x = jax.random.normal(key, (3, 24))
         velocity = ConvolutionalVelocity((4, 6, 1), 3, rngs=rngs(), **F64)
@@ -304,6 +310,7 @@ class TestShooting:
             path.states, path.costates
         )
 
+    @pytest.mark.slow
     def test_energy_is_kept_to_the_order_of_the_solver(self):
         drifts = []
         for depth in (6, 12):
@@ -319,6 +326,7 @@ class TestShooting:
         np.testing.assert_allclose(states, model.carriers(), atol=1e-12)
         assert float(jnp.max(jnp.abs(states[-1] - states[0]))) > 0.1
 
+    @pytest.mark.slow
     def test_free_momenta_that_follow_the_equation_are_the_geodesic(self, key):
         """Free layers hold each momentum for a step, so they come close in the first order."""
         x, gaps = jax.random.normal(key, (6, 2)), []

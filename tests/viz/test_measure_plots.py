@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from geojax import measure
@@ -27,11 +28,12 @@ def test_spectrum_keeps_the_ends_where_the_dimension_changes():
     np.testing.assert_array_equal(ax.lines[-1].get_ydata(), [1.0, 0.5])
 
 
+@pytest.mark.slow
 def test_section_of_a_network_whose_states_change():
     model = ConvolutionalNetwork(
         (4, 4, 1), 3, channels=2, stages=(1, 2), dtype=jnp.float64, rngs=nnx.Rngs(0)
     )
-    found = measure(model, np.eye(16)[:5], np.array([0, 1, 2, 0, 1]), num_jacobians=2)
+    found = measure(model, np.eye(16)[:5], np.array([0, 1, 2, 0, 1]), num_jacobians=1)
     section = measures_section({"conv": found}, title="The paths")
     assert "conv 3 of 4" in section.note
     rows = {row[0]: row[1] for row in section.table.rows}
