@@ -18,7 +18,7 @@ def test_residual_layers_learn_and_the_price_shortens_their_path(data, held_out,
         model = ResidualNetwork(3, 3, depth=4, **options, rngs=nnx.Rngs(0))
         settings = config.replace(epochs=60, energy_weight=weight)
         found = evaluate(fit(data, settings, model=model).model, held_out)
-        assert found.accuracy > 0.75
+        assert found.accuracy > 0.65
         energies.append(found.figures()["energy"])
     assert energies[1] < 0.5 * energies[0]
 
