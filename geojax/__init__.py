@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     # What type checkers and editors read. A test holds it to the two tables below.
     from geojax import (
         actions as actions,
+        complexity as complexity,
         fields as fields,
         flows as flows,
         geodesics as geodesics,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         training as training,
         viz as viz,
     )
+    from geojax.complexity import measure as measure
     from geojax.flows import integrate as integrate
     from geojax.geodesics import (
         distance as distance,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 SUBPACKAGES = frozenset(
     {
         "actions",
+        "complexity",
         "fields",
         "flows",
         "geodesics",
@@ -92,6 +95,7 @@ VERBS = {
     "match_many": "matching",
     "match_many_images": "matching",
     "mean": "geodesics",
+    "measure": "complexity",
     "parallel_transport": "geodesics",
     "predict": "training",
     "regress": "matching",

@@ -337,6 +337,25 @@ class Train(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measure(Common):
+    """Measure the networks that `geojax train` left in RUN, layer by layer, on its test samples.
+
+    Length and energy of the paths, how nearly the layers are the identity and commute, the geodesic
+    defect, Jacobians, sensitivity, and what becomes of the answers when layers are deleted or
+    swapped. The folder --out then holds report.html and result.json.
+    """
+
+    run: tyro.conf.Positional[str]
+    """Folder of the training."""
+    samples: int = 200
+    """Test samples that are measured, evenly chosen; all if there are fewer."""
+    jacobians: int = 8
+    """Samples of which Jacobians are taken."""
+    out: str | None = None
+    """Folder for the results; a folder inside that of the training if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Doctor(Common):
     """Say what geojax runs on: versions, devices, precision, cache, extras, and a small check."""
 
@@ -344,7 +363,7 @@ class Doctor(Common):
     """Folder for result.json."""
 
 
-Options = Demo | Match | Apply | Quality | Atlas | Regress | Transport | Train | Doctor
+Options = Demo | Match | Apply | Quality | Atlas | Regress | Transport | Train | Measure | Doctor
 
 COMMANDS: dict[str, type[Options]] = {
     "demo": Demo,
@@ -355,6 +374,7 @@ COMMANDS: dict[str, type[Options]] = {
     "regress": Regress,
     "transport": Transport,
     "train": Train,
+    "measure": Measure,
     "doctor": Doctor,
 }
 
@@ -394,6 +414,6 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 
 __all__ = [
-    "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Common", "Demo", "Doctor", "Match", "Options",
-    "Population", "Quality", "Regress", "Train", "Transport", "command_type",
+    "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Common", "Demo", "Doctor", "Match", "Measure",
+    "Options", "Population", "Quality", "Regress", "Train", "Transport", "command_type",
 ]  # fmt: skip

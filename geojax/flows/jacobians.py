@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 
 def jacobians(
-    flow: Callable[[Float[Array, "n d"]], Float[Array, "n d"]], points: Float[Array, "n d"]
-) -> Float[Array, "n d d"]:
+    flow: Callable[[Float[Array, "n d"]], Float[Array, "n e"]], points: Float[Array, "n d"]
+) -> Float[Array, "n e d"]:
     """Jacobian matrix of a map at each point.
 
     The map must move each point by itself, as a flow does. The derivative is that of the steps
@@ -17,7 +17,8 @@ def jacobians(
     which the integrated divergence (always positive) would hide.
 
     Args:
-        flow: map of `[n, d]` points, for example `lambda x: integrate(field, x).end`.
+        flow: map of `[n, d]` points, for example `lambda x: integrate(field, x).end`; it may lead
+            to another dimension e.
         points: where, `[n, d]`.
 
     Example:

@@ -1,25 +1,21 @@
 """A classifier of continuous depth: a velocity moves the input until a linear read-out can tell."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Real
 
 from geojax._core import checks
-from geojax._core.errors import InputError
 from geojax.fields import Neural
 from geojax.flows import Path, integrate
+from geojax.networks.base import ACTIVATIONS, AbstractNetwork, Layer, check_activation
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": jax.nn.gelu,
-    "silu": jax.nn.silu,
-    "softplus": jax.nn.softplus,
-    "tanh": jnp.tanh,
-}
+# Parts of time that are looked at as the layers of a flow, and steps of the solver in each.
+NUM_LAYERS, NUM_STEPS = 10, 2
 
 
 class VelocityNetwork(nnx.Module):
@@ -52,12 +48,7 @@ class VelocityNetwork(nnx.Module):
         rngs: nnx.Rngs,
     ):
         checks.count(num_features, "num_features")
-        if activation not in ACTIVATIONS:
-            raise InputError(
-                f"Argument activation must be one of {', '.join(ACTIVATIONS)}, but is "
-                f"{activation!r}{checks.nearest_name(activation, ACTIVATIONS)}."
-            )
-        self.activation = activation
+        self.activation = check_activation(activation)
         # the time is one more input
         sizes = [num_features + 1, *(checks.count(w, "widths") for w in widths), num_features]
         self.layers = nnx.List(
@@ -72,7 +63,7 @@ class VelocityNetwork(nnx.Module):
         return self.layers[-1](hidden)
 
 
-class ContinuousClassifier(nnx.Module):
+class ContinuousClassifier(AbstractNetwork):
     """Moves its input along a velocity for one unit of time, then reads the class off linearly.
 
     It is the limit of a residual network of infinitely many layers with small steps; the energy
@@ -82,6 +73,7 @@ class ContinuousClassifier(nnx.Module):
         num_features: dimension d of the inputs.
         num_classes: number of classes.
         widths, activation, dtype: of the velocity, as for `VelocityNetwork`.
+        velocity: a module `velocity(t, x)` in its place, such as `ConvolutionalVelocity`.
         rngs: where the initial parameters are drawn from.
 
     Example:
@@ -105,13 +97,16 @@ class ContinuousClassifier(nnx.Module):
         widths: Sequence[int] = (128, 128),
         activation: str = "silu",
         dtype: Any = jnp.float32,
+        velocity: nnx.Module | None = None,
         rngs: nnx.Rngs,
     ):
         self.num_features = checks.count(num_features, "num_features")
         self.num_classes = checks.count(num_classes, "num_classes", least=2)
-        self.velocity = VelocityNetwork(
-            num_features, widths, activation=activation, dtype=dtype, rngs=rngs
-        )
+        if velocity is None:
+            velocity = VelocityNetwork(
+                num_features, widths, activation=activation, dtype=dtype, rngs=rngs
+            )
+        self.velocity = velocity
         self.head = nnx.Linear(num_features, num_classes, param_dtype=dtype, rngs=rngs)
 
     @property
@@ -129,12 +124,15 @@ class ContinuousClassifier(nnx.Module):
         """
         return integrate(self.field, inputs, **options)
 
+    def layers(self, inputs: Float[Array, "*batch d"]) -> Sequence[Layer]:
+        """The flow over each of ten equal parts of its time: what is measured as layers."""
+        edges = jnp.linspace(0.0, 1.0, NUM_LAYERS + 1, dtype=inputs.dtype)
+        return [Partial(_flow, self.field, *edges[k : k + 2]) for k in range(NUM_LAYERS)]
+
     def read(self, states: Float[Array, "*batch d"]) -> Float[Array, "*batch classes"]:
         """Logits of states at the end of their path."""
         return self.head(states)
 
-    def __call__(
-        self, inputs: Float[Array, "*batch d"], **options: Any
-    ) -> Float[Array, "*batch classes"]:
-        """Logits of inputs; options as for `path`."""
-        return self.read(self.path(inputs, **{"save": "end", **options}).end)
+
+def _flow(field: Neural, t0: Array, t1: Array, x: Float[Array, "*batch d"]) -> Array:
+    return integrate(field, x, t0=t0, t1=t1, num_steps=NUM_STEPS, save="end", throw=False).end

@@ -10,6 +10,7 @@ from geojax.reports.matching import (
     MatchView as MatchView,
     match_section as match_section,
 )
+from geojax.reports.measures import measures_section as measures_section
 from geojax.reports.page import (
     Picture as Picture,
     Quantity as Quantity,

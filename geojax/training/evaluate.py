@@ -58,7 +58,7 @@ class Evaluation(eqx.Module):
     def length_over_chord(self) -> Float[np.ndarray, " n"]:
         """Length over chord of each path, 1 for a straight one (and for one that rests)."""
         return np.divide(
-            self.length, self.chord, out=np.ones_like(self.length), where=self.chord > 0
+            self.length, self.chord, out=np.ones_like(self.length), where=self.chord != 0
         )
 
     def figures(self) -> dict[str, float]:

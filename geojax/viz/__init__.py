@@ -21,6 +21,10 @@ from geojax.viz.images import (
     window as window,
 )
 from geojax.viz.interactive import to_pyvista as to_pyvista
+from geojax.viz.measures import (
+    plot_profile as plot_profile,
+    plot_spectrum as plot_spectrum,
+)
 from geojax.viz.shapes import (
     as_plane as as_plane,
     plot_area_change as plot_area_change,

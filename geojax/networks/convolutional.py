@@ -1,0 +1,185 @@
+"""Networks whose generators are local and commute with translations of the image."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Real
+
+from geojax._core import checks
+from geojax._core.errors import InputError
+from geojax.networks.base import ACTIVATIONS, AbstractNetwork, Layer, check_activation
+
+
+def check_image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Raise unless a shape is `(height, width, channels)`."""
+    if not isinstance(shape, list | tuple) or len(shape) != 3:
+        raise InputError(
+            f"Argument image_shape must be (height, width, channels), but is {shape!r}; write "
+            "(8, 8, 1) for grey images of 8 x 8 pixels."
+        )
+    height, width, channels = (checks.count(size, "image_shape") for size in shape)
+    return height, width, channels
+
+
+def _convolution(inputs: int, outputs: int, kernel_size: int, periodic: bool, **options: Any):
+    padding = "CIRCULAR" if periodic else "SAME"
+    return nnx.Conv(inputs, outputs, (kernel_size, kernel_size), padding=padding, **options)
+
+
+def _on_images(layer: Layer, shape: tuple[int, int, int]) -> Layer:
+    """A map of images as one of flat states."""
+
+    def flat(states):
+        moved = layer(states.reshape(*states.shape[:-1], *shape))
+        return moved.reshape(*states.shape[:-1], -1)
+
+    return flat
+
+
+def _pool(images: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h/2 w/2 c"]:
+    """Means of 2 x 2 pixels."""
+    *batch, h, w, c = images.shape
+    return jnp.mean(images.reshape(*batch, h // 2, 2, w // 2, 2, c), axis=(-4, -2))
+
+
+class ConvolutionalNetwork(AbstractNetwork):
+    """Classifies images by local generators that commute with translations.
+
+    A convolution lifts the image to `channels`; each layer is `x -> x + h s(w_k * x + b_k)`, or
+    `x -> s(w_k * x + b_k)` if not `residual`; the answer is read off the mean over the pixels, so
+    on a periodic grid it does not change when the image is shifted.
+
+    Args:
+        image_shape: (height, width, channels) of the images, which come flat: `[..., h w c]`.
+        num_classes: number of classes.
+        channels: of the states.
+        stages: layers of each stage; between stages pixels are averaged two by two, which halves
+            height and width.
+        kernel_size: width of the kernels, in pixels.
+        residual: whether layers are steps near the identity.
+        periodic: whether the grid is a torus; zeros around it otherwise, and then a shift changes
+            what is near the border.
+        activation: s, name of an entry of `ACTIVATIONS`.
+        dtype: of the parameters.
+        rngs: where the initial parameters are drawn from.
+
+    Raises:
+        InputError: images that cannot be halved as often, or other arguments that cannot be.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> model = ConvolutionalNetwork((8, 8, 1), 10, channels=4, stages=(2, 1), rngs=nnx.Rngs(0))
+        >>> [state.shape[-1] for state in model.states(jnp.ones((5, 64)))]
+        [256, 256, 256, 64, 64]
+
+    Reference: `[he2016deep]`.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 8,
+        stages: Sequence[int] = (4,),
+        kernel_size: int = 3,
+        residual: bool = True,
+        periodic: bool = True,
+        activation: str = "tanh",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        height, width, inputs = self.image_shape = check_image_shape(image_shape)
+        self.num_features = math.prod(self.image_shape)
+        self.num_classes = checks.count(num_classes, "num_classes", least=2)
+        self.channels = checks.count(channels, "channels")
+        self.stages = tuple(checks.count(count, "stages") for count in stages)
+        halvings = len(self.stages) - 1
+        if halvings < 0 or height % 2**halvings or width % 2**halvings:
+            raise InputError(
+                f"Argument stages must have one entry more than the {height} x {width} pixels can "
+                f"be halved, but has {len(self.stages)}."
+            )
+        self.residual, self.activation = bool(residual), check_activation(activation)
+        size = checks.count(kernel_size, "kernel_size")
+        options: dict[str, Any] = {"param_dtype": dtype, "rngs": rngs}
+        self.lift = _convolution(inputs, channels, size, periodic, **options)
+        self.generators = nnx.List(
+            _convolution(channels, channels, size, periodic, **options)
+            for _ in range(sum(self.stages))
+        )
+        self.head = nnx.Linear(channels, num_classes, **options)
+
+    def start(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch d0"]:
+        return _on_images(self.lift, self.image_shape)(inputs)
+
+    def layers(self, inputs: Float[Array, "*batch d"]) -> Sequence[Layer]:
+        height, width, _ = self.image_shape
+        maps, generators = [], iter(self.generators)
+        for stage, count in enumerate(self.stages):
+            shape = height >> stage, width >> stage, self.channels
+            if stage:
+                maps.append(_on_images(_pool, (2 * shape[0], 2 * shape[1], self.channels)))
+            maps += [_on_images(self._layer(next(generators)), shape) for _ in range(count)]
+        return maps
+
+    def read(self, states: Float[Array, "*batch dL"]) -> Float[Array, "*batch classes"]:
+        pixels = states.reshape(*states.shape[:-1], -1, self.channels)
+        return self.head(jnp.mean(pixels, axis=-2))
+
+    def _layer(self, generator: nnx.Conv) -> Layer:
+        activation = ACTIVATIONS[self.activation]
+        if not self.residual:
+            return lambda x: activation(generator(x))
+        step = 1.0 / len(self.generators)
+        return lambda x: x + step * activation(generator(x))
+
+
+class ConvolutionalVelocity(nnx.Module):
+    """A velocity `v(t, x)` of flat images, local and commuting with translations.
+
+    Give it to `ContinuousClassifier(..., velocity=...)` for a convolutional network of continuous
+    depth.
+
+    Args:
+        image_shape: (height, width, channels).
+        hidden: channels between its two convolutions.
+        kernel_size, periodic, activation, dtype, rngs: as for `ConvolutionalNetwork`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> velocity = ConvolutionalVelocity((4, 4, 1), rngs=nnx.Rngs(0))
+        >>> velocity(jnp.array(0.5), jnp.ones((3, 16))).shape
+        (3, 16)
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        hidden: int = 16,
+        *,
+        kernel_size: int = 3,
+        periodic: bool = True,
+        activation: str = "silu",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.image_shape = check_image_shape(image_shape)
+        self.activation = check_activation(activation)
+        channels, hidden = self.image_shape[2], checks.count(hidden, "hidden")
+        size = checks.count(kernel_size, "kernel_size")
+        options: dict[str, Any] = {"param_dtype": dtype, "rngs": rngs}
+        # the time is one more channel
+        self.spread = _convolution(channels + 1, hidden, size, periodic, **options)
+        self.gather = _convolution(hidden, channels, size, periodic, **options)
+
+    def __call__(self, t: Real[Array, ""], x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        images = x.reshape(*x.shape[:-1], *self.image_shape)
+        time = jnp.broadcast_to(jnp.asarray(t, x.dtype), (*images.shape[:-1], 1))
+        hidden = self.spread(jnp.concatenate([images, time], axis=-1))
+        return self.gather(ACTIVATIONS[self.activation](hidden)).reshape(x.shape)
