@@ -5,3 +5,8 @@ from geojax.networks.continuous import (
     ContinuousClassifier as ContinuousClassifier,
     VelocityNetwork as VelocityNetwork,
 )
+from geojax.networks.couplings import RESPONSES as RESPONSES, Convolution as Convolution
+from geojax.networks.equilibrium import (
+    EquilibriumNetwork as EquilibriumNetwork,
+    Settled as Settled,
+)

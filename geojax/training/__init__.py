@@ -8,6 +8,24 @@ from geojax.training.data import (
     load_samples as load_samples,
     stratified_split as stratified_split,
 )
+from geojax.training.equilibrium import (
+    EquilibriumFit as EquilibriumFit,
+    EquilibriumMethod as EquilibriumMethod,
+    equilibrium_accuracy as equilibrium_accuracy,
+    equilibrium_epoch as equilibrium_epoch,
+    equilibrium_init as equilibrium_init,
+    equilibrium_step as equilibrium_step,
+    fit_equilibrium as fit_equilibrium,
+)
+from geojax.training.estimators import (
+    AbstractEstimator as AbstractEstimator,
+    BackPropagation as BackPropagation,
+    Holomorphic as Holomorphic,
+    Implicit as Implicit,
+    OneSided as OneSided,
+    Symmetric as Symmetric,
+    cosine as cosine,
+)
 from geojax.training.evaluate import (
     Evaluation as Evaluation,
     evaluate as evaluate,
