@@ -98,7 +98,7 @@ class EquilibriumNetwork(nnx.Module):
         num_classes: int,
         *,
         response: str = "clip",
-        feedback: float = 0.1,
+        feedback: float = 0.05,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):

@@ -125,7 +125,8 @@ class EquilibriumFit(eqx.Module):
         state: after the last epoch that stayed finite.
         history: one entry per epoch, `[epochs]`: means of "loss" and "accuracy" (of the free
             phase, on the training batches), "num_sweeps" and "num_pulled_sweeps"; the largest
-            "residual" and "pulled_residual"; the least "cosine" with the implicit gradient.
+            "residual" and "pulled_residual"; the least "cosine" with the implicit gradient (NaN
+            where none was compared).
         result: result code; `diverged` if the training broke off.
     """
 
@@ -229,7 +230,8 @@ SUMMARIES: dict[str, Callable[[np.ndarray], Any]] = {
     "num_pulled_sweeps": np.mean,
     "residual": np.max,
     "pulled_residual": np.max,
-    "cosine": lambda values: np.min(values, where=~np.isnan(values), initial=np.inf),
+    # the least of those that were compared, NaN if none were
+    "cosine": np.fmin.reduce,
 }
 
 

@@ -63,7 +63,9 @@ class AbstractPulled(AbstractEstimator):
 
     Args:
         beta: strength of the pull.
-        tolerance: largest residual of either phase.
+        tolerance: largest residual of either phase. The pulled phase is settled further, to a
+            thousandth of the pull `beta |target - output|`: what it moves gets small as the
+            network learns.
         max_sweeps: bound on the sweeps of either phase.
     """
 
@@ -86,6 +88,9 @@ class AbstractPulled(AbstractEstimator):
         betas, weights, weight = self.pulls()
         # NumPy's numbers are double: keep their kind, take the precision of the model
         dtype = (jnp.ones((), drive.dtype) * (1j if np.iscomplexobj(betas) else 1.0)).dtype
+        force = self.beta * jnp.max(jnp.abs(targets - free.outputs))
+        floor = 8 * jnp.finfo(drive.dtype).eps
+        options["tolerance"] = jnp.minimum(self.tolerance, jnp.maximum(1e-3 * force, floor))
         pulled = relax(model, drive, targets, jnp.asarray(betas, dtype), free.states, **options)
         weights = jnp.asarray(weights, dtype)
         states = pulled.states
@@ -105,7 +110,7 @@ class OneSided(AbstractPulled):
     Reference: [scellier2017equilibrium]
     """
 
-    beta: float = eqx.field(static=True, default=0.2)
+    beta: float = eqx.field(static=True, default=0.1)
     tolerance: float = eqx.field(static=True, default=1e-4)
     max_sweeps: int = eqx.field(static=True, default=200)
 
@@ -121,7 +126,7 @@ class Symmetric(AbstractPulled):
     Reference: [laborieux2021scaling]
     """
 
-    beta: float = eqx.field(static=True, default=0.2)
+    beta: float = eqx.field(static=True, default=0.1)
     tolerance: float = eqx.field(static=True, default=1e-4)
     max_sweeps: int = eqx.field(static=True, default=200)
 
