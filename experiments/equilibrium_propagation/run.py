@@ -56,9 +56,9 @@ def main() -> int:
     options = parser.parse_args()
     layers = (256, 256) if options.full else (64, 64)
     split = mnist() if options.full else load_digits_split()
-    epochs = options.epochs or (20 if options.full else 60)
+    epochs = options.epochs or (12 if options.full else 60)
     trained, history, models = train(split, layers, epochs)
-    ratio = cost_ratio(split.train, models, repeats=5 if options.full else 9)
+    ratio = cost_ratio(split.train, models, repeats=3 if options.full else 9)
     print(f"an epoch costs {ratio['ratio']:.2f} times that of back-propagation", flush=True)
     slopes = orders()
     largest = 98.0 if options.full else 95.0
@@ -122,7 +122,7 @@ def network(samples: Samples, layers, seed: int = 0) -> EquilibriumNetwork:
 
 
 def estimator() -> Symmetric:
-    return Symmetric(0.2, tolerance=1e-4, max_sweeps=50)
+    return Symmetric(0.1, tolerance=1e-4, max_sweeps=20)
 
 
 def train(split: Split, layers, epochs: int) -> tuple[dict, dict, dict]:

@@ -63,9 +63,9 @@ class AbstractPulled(AbstractEstimator):
 
     Args:
         beta: strength of the pull.
-        tolerance: largest residual of either phase. The pulled phase is settled further, to a
-            thousandth of the pull `beta |target - output|`: what it moves gets small as the
-            network learns.
+        tolerance: largest residual of either phase. The pulled phase is settled further, to
+            1e-4 of the pull `beta |target - output|`: what it moves gets small as the network
+            learns.
         max_sweeps: bound on the sweeps of either phase.
     """
 
@@ -90,7 +90,7 @@ class AbstractPulled(AbstractEstimator):
         dtype = (jnp.ones((), drive.dtype) * (1j if np.iscomplexobj(betas) else 1.0)).dtype
         force = self.beta * jnp.max(jnp.abs(targets - free.outputs))
         floor = 8 * jnp.finfo(drive.dtype).eps
-        options["tolerance"] = jnp.minimum(self.tolerance, jnp.maximum(1e-3 * force, floor))
+        options["tolerance"] = jnp.minimum(self.tolerance, jnp.maximum(1e-4 * force, floor))
         pulled = relax(model, drive, targets, jnp.asarray(betas, dtype), free.states, **options)
         weights = jnp.asarray(weights, dtype)
         states = pulled.states

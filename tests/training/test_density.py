@@ -191,7 +191,7 @@ class TestPrices:
         from geojax.fields import Neural
 
         for power, held in ((1, True), (2, False)):
-            found, path = self.price(HamiltonJacobi(), Neural(Quadratic(power)))
+            found, _ = self.price(HamiltonJacobi(), Neural(Quadratic(power)))
             bent, _ = self.price(TaylorNorm(2), Neural(Quadratic(power)))
             assert bool(jnp.all(found < 1e-10)) == held
             assert bool(jnp.all(bent < 1e-10)) == held
