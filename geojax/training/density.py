@@ -91,7 +91,7 @@ def density_step(
     variables = optax.apply_updates(state.variables, updates)
     finite = jnp.isfinite(value) & all_finite(variables)
     after = TrainState(state.graph, variables, optimiser, state.step + 1, state.key)
-    return after, DensityInfo(value, *parts, finite)
+    return after, DensityInfo(value, parts[0], parts[1], finite)
 
 
 @eqx.filter_jit
