@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,12 +84,14 @@ def arguments(options: Match | Atlas, target: Any) -> dict[str, Any]:
         fidelity = LNCC(options.fidelity_scale)
     elif options.fidelity != "lncc":
         fidelity = SSD() if options.fidelity == "ssd" else NMI()
-    steps = {} if options.num_steps is None else {"num_steps": options.num_steps}
-    models = {
+    steps: dict[str, Any] = {}
+    if options.num_steps is not None:
+        steps["num_steps"] = options.num_steps
+    models: dict[str, Callable[..., Any]] = {
         "stationary": Stationary,
         "time-dependent": TimeDependent,
         "shooting": Shooting,
-        "metamorphosis": lambda **steps: Metamorphosis(options.intensity_price, **steps),
+        "metamorphosis": lambda **steps: Metamorphosis(price=options.intensity_price, **steps),
     }
     assert options.model is not None, "there is a default"
     return {

@@ -6,5 +6,10 @@ from geojax.flows.jacobians import (
     jacobian_determinants as jacobian_determinants,
     jacobians as jacobians,
 )
-from geojax.flows.path import Path as Path, kinetic_energy as kinetic_energy, speed as speed
+from geojax.flows.path import (
+    AbstractFieldCost as AbstractFieldCost,
+    Path as Path,
+    kinetic_energy as kinetic_energy,
+    speed as speed,
+)
 from geojax.flows.solvers import ImplicitMidpoint as ImplicitMidpoint, MuntheKaas as MuntheKaas

@@ -15,11 +15,11 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import throw_if_failed
 from geojax.actions import AbstractAction, AbstractGroup
-from geojax.flows.path import Path, kinetic_energy, speed
+from geojax.flows.path import AbstractFieldCost, Path, kinetic_energy, speed
 from geojax.flows.solvers import LieTerm, Measured, MuntheKaas
 from geojax.flows.stepping import Save, Time, check_options, solve
 
-RunningCost = Callable[[Array, Array, Array], Array]
+RunningCost = Callable[[Array, Array, Array], Array] | AbstractFieldCost
 
 
 def integrate(
@@ -34,6 +34,7 @@ def integrate(
     costs: Mapping[str, RunningCost] | None = None,
     divergence: Literal["exact", "hutchinson"] | None = None,
     key: PRNGKeyArray | None = None,
+    probe: Literal["rademacher", "gaussian"] = "rademacher",
     save: Save = "steps",
     solver: diffrax.AbstractSolver | None = None,
     stepsize_controller: diffrax.AbstractStepSizeController | None = None,
@@ -53,10 +54,13 @@ def integrate(
             saved.
         reverse: run the flow backwards from `t1` to `t0`: the inverse flow.
         costs: running costs `name -> f(t, x, velocity) -> [...]`, one value per point, integrated
-            in the same solve. Energy and length are always there.
+            in the same solve; an `AbstractFieldCost` also sees the field and the probe. Energy
+            and length are always there.
         divergence: also integrate the divergence, so that `path.log_det` is the log-determinant
             of the flow's Jacobian and `log_density - path.log_det` the moved log-density;
             `"exact"` takes d derivatives, `"hutchinson"` one random probe, and needs `key`.
+        key: draws the probe of each point, which is the same along its whole path.
+        probe: distribution of its entries, of mean 0 and variance 1.
         save: `"steps"` for the whole path, `"end"` for its two ends.
         solver: Tsit5 by default, a Munthe-Kaas step for groups.
         stepsize_controller, adjoint, max_steps: passed to diffrax. Costs take no part in the
@@ -95,6 +99,8 @@ def integrate(
         raise InputError(
             f"Argument divergence must be 'exact', 'hutchinson' or None, but is {divergence!r}."
         )
+    if probe not in ("rademacher", "gaussian"):
+        raise InputError(f"Argument probe must be 'rademacher' or 'gaussian', but is {probe!r}.")
     if divergence == "hutchinson" and key is None:
         raise InputError("Argument key must be given with divergence='hutchinson', but is None.")
     if action is not None:
@@ -121,6 +127,7 @@ def integrate(
         num_steps=num_steps,
         reverse=bool(reverse),
         divergence=divergence,
+        probe=probe,
         save=save,
         max_steps=max_steps,
     )
@@ -151,6 +158,7 @@ def _integrate(
     num_steps,
     reverse,
     divergence,
+    probe,
     save,
     max_steps,
 ) -> Path:
@@ -174,10 +182,9 @@ def _integrate(
     if action is not None:
         return _integrate_action(field, state, action, clock, stepsize_controller, options)
     costs = {"energy": kinetic_energy, "length": speed, **costs}
-    probe = None
-    if divergence == "hutchinson":
-        probe = jax.random.rademacher(key, state.shape, state.dtype)
-    rates = _AugmentedField(field, costs, clock, probe, divergence)
+    draw = jax.random.rademacher if probe == "rademacher" else jax.random.normal
+    drawn = None if key is None else draw(key, state.shape, state.dtype)
+    rates = _AugmentedField(field, costs, clock, drawn, divergence)
     zero = jnp.zeros(state.shape[:-1], state.dtype)
     like = jax.eval_shape(rates, t0, _Augmented(state, {}, zero), None)
     zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in like.costs.items()}
@@ -239,9 +246,16 @@ class _AugmentedField(eqx.Module):
         if self.divergence is None:
             velocity, rate = self.field(t, y.x), None
         else:
-            velocity, rate = _divergence(lambda x: self.field(t, x), y.x, self.probe)
+            probe = self.probe if self.divergence == "hutchinson" else None
+            velocity, rate = _divergence(lambda x: self.field(t, x), y.x, probe)
+
+        def price(cost):
+            if isinstance(cost, AbstractFieldCost):
+                return cost(self.field, t, y.x, velocity, self.probe)
+            return cost(t, y.x, velocity)
+
         # costs are prices along the curve: positive in either direction of time
-        prices = {name: cost(t, y.x, velocity) for name, cost in self.costs.items()}
+        prices = {name: price(cost) for name, cost in self.costs.items()}
         return _Augmented(self.clock.sign(velocity), prices, self.clock.sign(rate))
 
 

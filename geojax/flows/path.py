@@ -1,5 +1,8 @@
 """The noun path: what curve came out of an integration."""
 
+import abc
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,6 +25,29 @@ def speed(
     squared = jnp.sum(jnp.square(velocity), axis=-1)
     moving = squared > 0
     return jnp.where(moving, jnp.sqrt(jnp.where(moving, squared, 1.0)), 0.0)
+
+
+class AbstractFieldCost(eqx.Module):
+    """A running cost that looks at the field itself, to differentiate it for instance."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        field: Callable[[Array, Array], Array],
+        t: Float[Array, ""],
+        x: Float[Array, "*batch d"],
+        velocity: Float[Array, "*batch d"],
+        probe: Float[Array, "*batch d"] | None,
+    ) -> Float[Array, "*batch"]:
+        """Rate of the cost at each point.
+
+        Args:
+            field: the velocity as a function of time and points.
+            t, x: where.
+            velocity: `field(t, x)`.
+            probe: the random direction of each point, the same along its whole path, for
+                estimates of traces and norms; None if `integrate` was given no key.
+        """
 
 
 class Path(eqx.Module):

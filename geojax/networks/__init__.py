@@ -13,9 +13,20 @@ from geojax.networks.convolutional import (
     ConvolutionalNetwork as ConvolutionalNetwork,
     ConvolutionalVelocity as ConvolutionalVelocity,
 )
+from geojax.networks.couplings import RESPONSES as RESPONSES, Convolution as Convolution
 from geojax.networks.dense import (
     PlainNetwork as PlainNetwork,
     ResidualNetwork as ResidualNetwork,
+)
+from geojax.networks.density import (
+    DensityFlow as DensityFlow,
+    PotentialNetwork as PotentialNetwork,
+    TransportGap as TransportGap,
+    transport_gap as transport_gap,
+)
+from geojax.networks.equilibrium import (
+    EquilibriumNetwork as EquilibriumNetwork,
+    Settled as Settled,
 )
 from geojax.networks.fractal import FractalNetwork as FractalNetwork
 from geojax.networks.recurrent import (

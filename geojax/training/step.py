@@ -1,6 +1,6 @@
 """One step of training and one epoch of steps, each a single compiled program."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import diffrax
 import equinox as eqx
@@ -22,6 +22,8 @@ def _adamw(learning_rate, weight_decay, clip_norm):
         optax.adamw(learning_rate, weight_decay=weight_decay),
     )
 
+
+T = TypeVar("T")
 
 # The numbers of the optimiser are part of its state, so that changing them compiles nothing.
 ADAMW = optax.inject_hyperparams(_adamw)(learning_rate=0.0, weight_decay=0.0, clip_norm=1.0)
@@ -47,7 +49,7 @@ class Method(eqx.Module):
     optimiser: Any = eqx.field(static=True, default=ADAMW)
     mesh: jax.sharding.Mesh | None = eqx.field(static=True, default=None)
 
-    def shared_out(self, batch: PyTree) -> PyTree:
+    def shared_out(self, batch: T) -> T:
         """A batch whose samples are spread over the devices.
 
         Gradients are then summed over them; steps of equal length need no other word between them.
