@@ -10,6 +10,7 @@ from geojax.networks.continuous import (
     VelocityNetwork as VelocityNetwork,
 )
 from geojax.networks.convolutional import (
+    ConvolutionalLift as ConvolutionalLift,
     ConvolutionalNetwork as ConvolutionalNetwork,
     ConvolutionalVelocity as ConvolutionalVelocity,
 )

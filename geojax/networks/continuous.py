@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.tree_util import Partial
@@ -74,6 +75,8 @@ class ContinuousClassifier(AbstractNetwork):
         num_classes: number of classes.
         widths, activation, dtype: of the velocity, as for `VelocityNetwork`.
         velocity: a module `velocity(t, x)` in its place, such as `ConvolutionalVelocity`.
+        lift: a module that makes the start of the path of an input, `[..., d] -> [..., d0]`, such
+            as `ConvolutionalLift`; the input itself if None. The path begins after it.
         rngs: where the initial parameters are drawn from.
 
     Example:
@@ -98,16 +101,24 @@ class ContinuousClassifier(AbstractNetwork):
         activation: str = "silu",
         dtype: Any = jnp.float32,
         velocity: nnx.Module | None = None,
+        lift: nnx.Module | None = None,
         rngs: nnx.Rngs,
     ):
         self.num_features = checks.count(num_features, "num_features")
         self.num_classes = checks.count(num_classes, "num_classes", least=2)
+        self.lift = lift
+        like = jax.ShapeDtypeStruct((num_features,), dtype)
+        dimension = jax.eval_shape(self.start, like).shape[-1]
         if velocity is None:
             velocity = VelocityNetwork(
-                num_features, widths, activation=activation, dtype=dtype, rngs=rngs
+                dimension, widths, activation=activation, dtype=dtype, rngs=rngs
             )
         self.velocity = velocity
-        self.head = nnx.Linear(num_features, num_classes, param_dtype=dtype, rngs=rngs)
+        self.head = nnx.Linear(dimension, num_classes, param_dtype=dtype, rngs=rngs)
+
+    def start(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch d0"]:
+        """The state before the path begins."""
+        return inputs if self.lift is None else self.lift(inputs)
 
     @property
     def field(self) -> Neural:
@@ -122,7 +133,7 @@ class ContinuousClassifier(AbstractNetwork):
             options: keyword arguments of `geojax.integrate`, such as `num_steps`, `solver`,
                 `stepsize_controller`, `save`, `throw`.
         """
-        return integrate(self.field, inputs, **options)
+        return integrate(self.field, self.start(inputs), **options)
 
     def layers(self, inputs: Float[Array, "*batch d"]) -> Sequence[Layer]:
         """The flow over each of ten equal parts of its time: what is measured as layers."""

@@ -183,3 +183,61 @@ class ConvolutionalVelocity(nnx.Module):
         time = jnp.broadcast_to(jnp.asarray(t, x.dtype), (*images.shape[:-1], 1))
         hidden = self.spread(jnp.concatenate([images, time], axis=-1))
         return self.gather(ACTIVATIONS[self.activation](hidden)).reshape(x.shape)
+
+
+class ConvolutionalLift(nnx.Module):
+    """Flat images as fewer pixels of more channels: what `ContinuousClassifier` may start from.
+
+    Each of its convolutions takes every other pixel of each axis.
+
+    Args:
+        image_shape: (height, width, channels) of the images.
+        channels: after each convolution.
+        kernel_size, periodic, activation, dtype, rngs: as for `ConvolutionalNetwork`.
+
+    Attributes:
+        lifted_shape: (height, width, channels) of its answer.
+
+    Raises:
+        InputError: sides that cannot be halved as often.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> lift = ConvolutionalLift((8, 8, 1), (4, 6), rngs=nnx.Rngs(0))
+        >>> lift.lifted_shape, lift(jnp.ones((3, 64))).shape
+        ((2, 2, 6), (3, 24))
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        channels: Sequence[int] = (16, 32),
+        *,
+        kernel_size: int = 3,
+        periodic: bool = False,
+        activation: str = "silu",
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        height, width, last = self.image_shape = check_image_shape(image_shape)
+        self.activation = check_activation(activation)
+        size = checks.count(kernel_size, "kernel_size")
+        counts = [checks.count(count, "channels") for count in channels]
+        if not counts or height % 2 ** len(counts) or width % 2 ** len(counts):
+            raise InputError(
+                f"Argument channels must have one entry for each time that the {height} x {width} "
+                f"pixels are halved, but is {channels!r}."
+            )
+        self.convolutions = nnx.List()
+        for count in counts:
+            options: dict[str, Any] = {"param_dtype": dtype, "rngs": rngs, "strides": 2}
+            self.convolutions.append(_convolution(last, count, size, periodic, **options))
+            last = count
+        self.lifted_shape = height >> len(counts), width >> len(counts), last
+
+    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d0"]:
+        images = x.reshape(*x.shape[:-1], *self.image_shape)
+        for convolution in self.convolutions:
+            images = ACTIVATIONS[self.activation](convolution(images))
+        return images.reshape(*x.shape[:-1], -1)

@@ -19,7 +19,12 @@ from geojax.training import step as steps
 from geojax.training.checkpoints import Checkpoints, Standing, identity_of
 from geojax.training.config import TrainConfig
 from geojax.training.data import Samples, stratified_split
-from geojax.training.regularisers import AbstractRegulariser, KineticEnergy
+from geojax.training.regularisers import (
+    AbstractRegulariser,
+    KineticEnergy,
+    Mixture,
+    differentiates,
+)
 from geojax.training.state import TrainState, create_model
 
 HISTORY = ("loss", "cross_entropy", "energy", "accuracy")
@@ -140,13 +145,15 @@ def fit(
             key=jax.random.fold_in(root, 0),
             dtype=dtype,
         )
-    _check_model(model, data)
     price = KineticEnergy() if regulariser is None else regulariser
+    _check_model(model, data, price)
+    # a mixture of nothing is no price either
+    free = config.energy_weight == 0 or (isinstance(price, Mixture) and not price.regularisers)
     method = steps.Method(
         config.batch_size,
         config.num_steps,
         diffrax.Heun() if solver is None else solver,
-        price if config.energy_weight > 0 else None,
+        None if free else price,
         steps.ADAMW if optimiser is None else optimiser,
         mesh,
     )
@@ -207,13 +214,19 @@ def _validated(state: TrainState, held_out: Samples, method: steps.Method) -> di
     return dict(zip(VALIDATION, map(float, found), strict=True))
 
 
-def _check_model(model: Any, data: Samples) -> None:
+def _check_model(model: Any, data: Samples, price: AbstractRegulariser) -> None:
     for name in ("path", "read"):
         if not callable(getattr(model, name, None)):
             raise InputError(
                 f"Argument model must have the methods path and read, but a "
                 f"{type(model).__name__} has no {name}; use a ContinuousClassifier."
             )
+    if differentiates(price.costs) and not hasattr(model, "field"):
+        raise InputError(
+            f"Argument regulariser asks for derivatives of a velocity, but a "
+            f"{type(model).__name__} has layers and no field; use a ContinuousClassifier, or a "
+            "price of the path such as KineticEnergy."
+        )
     for name in ("num_features", "num_classes"):
         have, need = getattr(model, name, None), getattr(data, name)
         if have is not None and have != need:

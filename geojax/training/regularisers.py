@@ -254,6 +254,11 @@ class Mixture(AbstractRegulariser):
         return total
 
 
+def differentiates(costs: Mapping[str, Any] | None) -> bool:
+    """Whether one of some running costs takes derivatives of the velocity."""
+    return any(isinstance(cost, AbstractFieldCost) for cost in (costs or {}).values())
+
+
 def _squared(v: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
     return jnp.sum(jnp.square(v), axis=-1)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from geojax._core.results import all_finite
 from geojax.training.config import TrainConfig
-from geojax.training.regularisers import AbstractRegulariser
+from geojax.training.regularisers import AbstractRegulariser, differentiates
 from geojax.training.state import TrainState
 
 
@@ -123,6 +123,7 @@ def loss(
     labels: Int[Array, " n"],
     energy_weight: Float[Array, ""],
     method: Method,
+    key: PRNGKeyArray | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Cross-entropy plus the weighted price of the paths, means over the samples.
 
@@ -135,7 +136,7 @@ def loss(
 
     Gradient: exact for the discretised path (the steps that were taken).
     """
-    each, right, path = _cross_entropy(variables, graph, inputs, labels, method)
+    each, right, path = _cross_entropy(variables, graph, inputs, labels, method, key)
     cross_entropy = jnp.mean(each)
     parts = {
         "cross_entropy": cross_entropy,
@@ -147,16 +148,19 @@ def loss(
     return cross_entropy + energy_weight * jnp.mean(method.regulariser(path)), parts
 
 
-def _cross_entropy(variables, graph, inputs, labels, method: Method):
+def _cross_entropy(variables, graph, inputs, labels, method: Method, key=None):
     """Cross-entropy of each sample, whether it was told right (0 or 1), and the paths."""
     model = nnx.merge(graph, variables)
+    costs = None if method.regulariser is None else method.regulariser.costs
     path = model.path(
         inputs,
         num_steps=method.num_steps,
         solver=method.solver,
-        costs=None if method.regulariser is None else method.regulariser.costs,
+        costs=costs,
         save="end",
         throw=False,
+        # one random probe for each path, where a price asks for derivatives of the velocity
+        **({"key": key} if key is not None and differentiates(costs) else {}),
     )
     logits = model.read(path.end)
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
@@ -181,6 +185,7 @@ def step(
         labels,
         hyper.energy_weight,
         method,
+        _key(state, "probe"),
     )
     optimiser = state.optimiser
     if method.optimiser is ADAMW:
@@ -254,5 +259,5 @@ def validate(
 
 def _key(state: TrainState, purpose: str) -> PRNGKeyArray:
     """A key for one purpose at one step, whatever was drawn before."""
-    purposes = ("order", "noise")
+    purposes = ("order", "noise", "probe")
     return jax.random.fold_in(jax.random.fold_in(state.key, purposes.index(purpose)), state.step)

@@ -13,6 +13,7 @@ from geojax._core.errors import InputError, NumericalError
 from geojax.fields import PiecewiseConstant
 from geojax.networks import (
     ContinuousClassifier,
+    ConvolutionalLift,
     ConvolutionalNetwork,
     ConvolutionalVelocity,
     FractalNetwork,
@@ -397,3 +398,22 @@ def test_impossible_networks(make, message):
 def test_unknown_cell():
     with pytest.raises(Exception, match="cell"):  # the type checker of the tests may be first
         RecurrentNetwork(3, 2, 2, cell="lstm", rngs=rngs())
+
+
+def test_a_lifted_flow_starts_after_the_lift():
+    """The path, its energy and its layers are those of the flow alone."""
+    lift = ConvolutionalLift((8, 8, 1), (2, 3), rngs=nnx.Rngs(0), dtype=jnp.float64)
+    assert lift.lifted_shape == (2, 2, 3)
+    options = dict(rngs=nnx.Rngs(1), dtype=jnp.float64)
+    velocity = ConvolutionalVelocity(lift.lifted_shape, 4, **options)
+    model = ContinuousClassifier(64, 10, velocity=velocity, lift=lift, **options)
+    x = jax.random.normal(jax.random.key(0), (5, 64), jnp.float64)
+    path = model.path(x, num_steps=20)
+    np.testing.assert_array_equal(path.start, lift(x))
+    assert path.end.shape == (5, 12)
+    assert path.energy.shape == (5,)
+    states = model.states(x)
+    np.testing.assert_allclose(states[-1], path.end, atol=1e-6)
+    assert model(x).shape == (5, 10)
+    with pytest.raises(InputError, match="one entry for each time that the 6 x 8 pixels"):
+        ConvolutionalLift((6, 8, 1), (2, 3), rngs=nnx.Rngs(0))

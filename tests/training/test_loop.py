@@ -201,3 +201,30 @@ def test_single_precision_stays_single(data, config, key):
     )
     single = {leaf.dtype for leaf in jax.tree.leaves(after.variables)} | {info.loss.dtype}
     assert single == {jnp.dtype(jnp.float32)}
+
+
+def test_prices_of_the_field_are_stochastic_in_training(data, config):
+    """One probe for each path and step: cheaper than all derivatives, and another number."""
+    from geojax.networks import PlainNetwork
+    from geojax.training import JacobianNorm, KineticEnergy, Mixture
+
+    config = config.replace(epochs=2, energy_weight=0.2)
+    seen = []
+
+    class Seen(JacobianNorm):
+        def price(self, field, t, x, velocity, probe):
+            seen.append(probe is not None)
+            return super().price(field, t, x, velocity, probe)
+
+    found = fit(data, config, regulariser=Mixture([KineticEnergy(), Seen()], [1.0, 0.1]))
+    assert seen
+    assert all(seen)
+    energy = fit(data, config).history
+    assert found.history["loss"][0] > energy["loss"][0] + 1e-3
+    free = fit(data, config, regulariser=Mixture([KineticEnergy()], [0.0]))
+    plain = fit(data, config.replace(energy_weight=0.0))
+    for one, other in zip(parameters(free), parameters(plain), strict=True):
+        np.testing.assert_array_equal(one, other)
+    layered = PlainNetwork(3, 3, depth=2, width=4, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="PlainNetwork has layers and no field"):
+        fit(data, config, model=layered, regulariser=JacobianNorm())
