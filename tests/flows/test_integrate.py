@@ -206,6 +206,7 @@ class TestGroups:
 
     @pytest.mark.lenient  # diffrax divides complex errors by real tolerances
     @pytest.mark.filterwarnings("ignore:Complex dtype support in Diffrax")
+    @pytest.mark.slow
     def test_an_adaptive_path_is_measured(self):
         su2, identity = Unitaries(1), jnp.eye(2, dtype=complex)
         flip, turn = hamiltonian_of([1.0, 0.0, 0.0]), hamiltonian_of([0.0, 3.0, 0.5])

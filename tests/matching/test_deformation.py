@@ -150,7 +150,7 @@ class TestSaving:
             again.apply(GRID, inverse=inverse), one.apply(GRID, inverse=inverse)
         )
 
-    @pytest.mark.parametrize("name", ["found", "controlled"])
+    @pytest.mark.parametrize("name", ["found", pytest.param("controlled", marks=pytest.mark.slow)])
     def test_all_of_it_comes_back(self, name, request, tmp_path):
         one = request.getfixturevalue(name)
         one.save(tmp_path)

@@ -74,7 +74,8 @@ def check(name, quantity, rtol, **options):
         assert abs(found + expected) > abs(found)
 
 
-@pytest.mark.parametrize("name", ["landmarks", pytest.param("mmd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["landmarks", "mmd"])
 def test_objective(name):
     check(name, "objective", 1e-7)
 

@@ -144,6 +144,7 @@ class TestMany:
             assert one.folds == 0
             assert one.moved_shapes.edges.shape == SOURCES[k].edges.shape
 
+    @pytest.mark.slow
     def test_a_failure_names_its_pair(self):
         with pytest.raises(NumericalError, match="match of pair 0"):
             match_many(SOURCES, TARGETS, max_iterations=1, **OPTIONS)

@@ -102,7 +102,7 @@ def test_steps_that_change_the_dimension_have_no_displacement(x):
 def test_options_of_a_path():
     model = MODELS["residual"]()
     with pytest.raises(InputError, match="'save'"):
-        model.path(jnp.ones((2, 8)), sav="end")
+        model.path(jnp.ones((2, 8)), saved="end")
     with pytest.raises(NumericalError, match="finite"):
         model.path(jnp.full((2, 8), jnp.inf))
 
@@ -372,7 +372,7 @@ class TestLayers:
 
     @pytest.mark.parametrize(
         ("layers", "message"),
-        [([], "empty"), (["blocks.7"], "'blocks.7'"), (["blok"], "no such part"), ([3.5], "3.5")],
+        [([], "empty"), (["blocks.7"], "'blocks.7'"), (["block"], "no such part"), ([3.5], "3.5")],
     )
     def test_refusals(self, layers, message):
         with pytest.raises(InputError, match=message):
@@ -386,7 +386,7 @@ class TestLayers:
         (lambda: PlainNetwork(3, 2, depth=0, rngs=rngs()), "depth"),
         (lambda: ConvolutionalNetwork((3, 4, 1), 2, stages=(1, 1), rngs=rngs()), "be halved"),
         (lambda: ConvolutionalNetwork((3, 4), 2, rngs=rngs()), "height, width, channels"),
-        (lambda: FractalNetwork(3, 2, activation="tahn", rngs=rngs()), "did you mean 'tanh'"),
+        (lambda: FractalNetwork(3, 2, activation="tanhh", rngs=rngs()), "did you mean 'tanh'"),
         (lambda: ShootingNetwork(3, 2, scale=0.0, rngs=rngs()), "scale must be positive"),
     ],
 )

@@ -195,6 +195,7 @@ def parameters(process) -> np.ndarray:
     return np.array(json.loads(out.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_devices_share_a_batch():
     alone, shared = (parameters(start("", devices, epochs=3)) for devices in (1, 4))
     np.testing.assert_allclose(shared, alone, atol=2e-5)

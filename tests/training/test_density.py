@@ -258,11 +258,13 @@ class TestTraining:
         assert history[-1] < history[0] - 0.1
         assert priced.history["energy"][-1] < 0.7 * plain.history["energy"][-1]
 
+    @pytest.mark.slow
     def test_probes_change_from_step_to_step(self):
         _, first = self.states(None, divergence="hutchinson")
         _, exact = self.states(None)
         assert float(jnp.max(jnp.abs(first.loss - exact.loss))) > 1e-6
 
+    @pytest.mark.slow
     def test_a_training_that_breaks_off_says_where(self):
         options = dict(steps=6, report_every=3, num_steps=2, batch_size=8, learning_rate=1e200)
         with pytest.raises(NumericalError, match="not finite within steps 1 to 3; lower"):

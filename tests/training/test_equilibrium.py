@@ -105,6 +105,7 @@ def test_order_of_the_error_in_beta(make, kind, options, betas, order, key):
     assert abs(np.log2(large / small) - order) < 0.02 * order, (large, small)
 
 
+@pytest.mark.slow
 def test_two_points_of_the_circle_are_the_symmetric_estimate(key):
     model = network()
     inputs = drawn(model, key)
@@ -156,6 +157,7 @@ class TestSteps:
     def batch(self, model, key):
         return drawn(model, key), jnp.array([0, 1, 2, 0])
 
+    @pytest.mark.slow
     def test_a_step_descends_along_the_estimate(self, key):
         model = network()
         method = self.method(cosine_every=2)

@@ -140,13 +140,7 @@ def atlas_images(
 
     Gradient: none.
 
-    Example:
-        >>> import numpy as np
-        >>> x = np.linspace(-3.0, 3.0, 20, dtype=np.float32)
-        >>> discs = [Image(np.exp(-w * x[:, None]**2 - x[None]**2)) for w in (0.7, 1.0, 1.4)]
-        >>> found = atlas_images(discs, affine=None, rounds=1, factors=(1,), tolerance=0.05)
-        >>> found.template.grid, len(found.matches), [match.folds for match in found.matches]
-        ((20, 20), 3, [0, 0, 0])
+    Example: in `docs/images.md`, under populations.
 
     Reference: `[joshi2004unbiased]`.
     """

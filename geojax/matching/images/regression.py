@@ -179,14 +179,7 @@ def regress_images(
 
     Gradient: none through the search; `ImageRegressionProblem.objective` is differentiable.
 
-    Example:
-        >>> import numpy as np
-        >>> x = np.linspace(-3.0, 3.0, 20, dtype=np.float32)
-        >>> discs = [Image(np.exp(-w * x[:, None]**2 - x[None]**2)) for w in (1.0, 0.8, 0.6)]
-        >>> given = dict(fidelity=SSD(), weight=1e4, factors=(1,), num_steps=2, tolerance=0.05)
-        >>> found = regress_images(discs, [60.0, 61.0, 62.0], **given)
-        >>> bool(found.explained > 0.8), found.at(63.0).grid
-        (True, (20, 20))
+    Example: in `docs/images.md`, under populations.
 
     Reference: `[niethammer2011geodesic]`, `[fletcher2013geodesic]`.
     """
