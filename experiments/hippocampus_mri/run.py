@@ -58,7 +58,7 @@ def main() -> None:
     ants = syn_or_none()
     rows = []
     # one program for all sizes, or a program and a time for each size
-    ours = together(pairs) if options.full else (geojax_figures(*pair) for pair in pairs)
+    ours = in_one_program(pairs) if options.full else (geojax_figures(*pair) for pair in pairs)
     for (source, target), figures in zip(pairs, ours, strict=True):
         row = {"source": source.stem[:-4], "target": target.stem[:-4], **figures}
         if ants is not None:
@@ -114,7 +114,7 @@ def geojax_figures(source: Path, target: Path) -> dict[str, Any]:
     return figures | {"seconds": seconds, "fast_seconds": quick_seconds}
 
 
-def together(pairs: list[tuple[Path, Path]]) -> Iterator[dict[str, Any]]:
+def in_one_program(pairs: list[tuple[Path, Path]]) -> Iterator[dict[str, Any]]:
     """The same for all pairs in one program for each resolution, one after the other."""
     starts, ends = ([read(path) for path in column] for column in zip(*pairs, strict=True))
     images = [[image for image, _ in column] for column in (starts, ends)]

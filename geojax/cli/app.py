@@ -95,7 +95,7 @@ def _fail(run: "Run | None", error: BaseException) -> int:
     print(f"geojax: error: {message}", file=sys.stderr)
     if run is None:
         return code
-    if code == InputError.exit_code:
+    if code == InputError.exit_code and not run.begun:
         run.abandon()
         return code
     status = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(code, "error")

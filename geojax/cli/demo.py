@@ -28,7 +28,7 @@ def run(options: Demo, run: Run) -> dict[str, Any]:
     with named_options(options):
         config = training.training_config(train)
         seeds = training.checked_seeds(train.seeds)
-        split = training.load_split(train)
+        split = training.load_split(train, None)
     settings = match_options(options)
     keep = ("scale", "fidelity_scale", "weight", "tolerance", "max_iterations", "num_steps")
     run.config["match"] = {k: v for k, v in dataclasses.asdict(settings).items() if k in keep}

@@ -7,6 +7,7 @@ import numpy as np
 
 from geojax._core import checks
 from geojax._core.errors import InputError
+from geojax.cli import train
 from geojax.cli.naming import named_options
 from geojax.cli.options import Measure
 from geojax.cli.run import RESULT, Run, clean, versions
@@ -72,26 +73,21 @@ def samples_of(options: Measure, run: Run) -> Any:
     Raises:
         InputError: the data have changed since.
     """
-    from geojax.training import Samples, load_digits_split, load_samples, stratified_split
-
     place = Path(options.run) / RESULT
     result = files.read_json(place)
     try:
-        source, hashes = result["config"]["data"], result["inputs"]
+        source, hashes, status = result["config"]["data"], result["inputs"], result["status"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{place}: is no result of geojax train") from error
-    if source is None:
-        test = load_digits_split().test
-    else:
-        run.add_input(source)
-        if run.inputs[str(source)] != hashes.get(str(source)):
+    if status != "ok":
+        raise InputError(f"{place}: says that the training is {status!r}; finish it first")
+    if source is not None:
+        train.add_data(run, source)
+        if {name: run.inputs.get(name) for name in hashes} != hashes:
             raise InputError(f"{source}: has changed since {options.run} was trained on it")
-        test = stratified_split(load_samples(source)).test
+    test = train.load_split(options, source).test
     rows = np.unique(np.linspace(0, len(test) - 1, min(options.samples, len(test))).astype(int))
-    test = test.take(rows)
-    if not options.x64:
-        return test
-    return Samples(test.inputs.astype(np.float64), test.labels, test.num_classes, test.name)
+    return test.take(rows)
 
 
 def measured(model: Any, data: Any, options: Measure) -> Any:

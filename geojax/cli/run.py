@@ -26,7 +26,7 @@ RESULT = "result.json"
 # What a run writes is far below this; a disk with less is as good as full.
 LEAST_FREE_BYTES = 32 << 20
 # How a run was started, not what it computes.
-_NOT_CONFIG = frozenset({"out", "overwrite", "debug", "no_cache", "config"})
+_NOT_CONFIG = frozenset({"out", "overwrite", "debug", "no_cache", "config", "checkpoint_every"})
 
 
 class Run:
@@ -50,6 +50,7 @@ class Run:
             for key, value in dataclasses.asdict(options).items()
             if key not in _NOT_CONFIG
         }
+        self.begun = False
         self._made: list[Path] = []
         self._written = False
         self._line = 0
@@ -120,8 +121,8 @@ class Run:
 
     def begin(self) -> None:
         """Say in the folder which run it holds, so that the same command goes on after a kill."""
-        self.finish("running", {})
-        self._written = True
+        self.finish("running", {}, code=None)
+        self.begun = self._written = True
 
     def abandon(self) -> None:
         """Take back the folders that `claim` made, if nothing is in them."""
@@ -144,7 +145,7 @@ class Run:
         return path
 
     def finish(
-        self, status: str, figures: dict[str, Any], message: str = "", code: int = 0
+        self, status: str, figures: dict[str, Any], message: str = "", code: int | None = 0
     ) -> None:
         """Write `result.json`, the last file of a run."""
         if self.folder is None:
@@ -160,7 +161,7 @@ class Run:
             "config": self.config,
             "inputs": self.inputs,
             "versions": versions(),
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "finished": None if code is None else _now(),
             "seconds": round(seconds, 3),
         }
         files.write_json(self.folder / RESULT, clean(result))
@@ -211,6 +212,10 @@ class Run:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = show
             yield
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _differences(old: Any, new: dict[str, Any], prefix: str) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from geojax._core.errors import InputError
 from geojax.cli.naming import named_options
-from geojax.cli.options import Train
+from geojax.cli.options import Measure, Train
 from geojax.cli.run import Run, clean, versions
 
 PLAIN, REGULARISED = "plain", "regularised"
@@ -37,11 +37,9 @@ def run(options: Train, run: Run) -> dict[str, Any]:
         config = training_config(options)
         seeds = checked_seeds(options.seeds)
         checks.count(options.checkpoint_every, "checkpoint_every", least=0)
-        split = load_split(options)
+        split = load_split(options, options.data)
         if options.data is not None:
-            data = Path(options.data)
-            for file in sorted(data.glob("*-ubyte*")) if data.is_dir() else [data]:
-                run.add_input(file)
+            add_data(run, options.data)
         run.config.update(config.to_dict())
         if len(split.train) < config.batch_size:
             raise InputError(
@@ -49,6 +47,9 @@ def run(options: Train, run: Run) -> dict[str, Any]:
                 "to train on; lower it"
             )
     folder = run.claim(options.out)
+    if options.overwrite:
+        for old in (CHECKPOINTS, "models"):
+            shutil.rmtree(folder / old, ignore_errors=True)
     run.begin()
     trainings = train_all(
         split,
@@ -102,16 +103,23 @@ def checked_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-def load_split(options: Train) -> Any:
+def add_data(run: Run, source: str) -> None:
+    """Remember what the samples were: a file, or the files of a folder."""
+    place = Path(source)
+    for file in sorted(place.glob("*-ubyte*")) if place.is_dir() else [place]:
+        run.add_input(file)
+
+
+def load_split(options: Train | Measure, source: str | None) -> Any:
     """The digits, or the samples of a file, in a part to train on and one to test on."""
     from geojax.training import Samples, Split, data
 
-    if options.data is None:
+    if source is None:
         split = data.load_digits_split()
-    elif Path(options.data).is_dir():
-        split = data.load_idx_split(options.data)
+    elif Path(source).is_dir():
+        split = data.load_idx_split(source)
     else:
-        split = data.stratified_split(data.load_samples(options.data))
+        split = data.stratified_split(data.load_samples(source))
     if not options.x64:
         return split
     parts = (

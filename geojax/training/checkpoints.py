@@ -1,11 +1,14 @@
 """Where a training stands, on the disk: saved between epochs, verified before it goes on."""
 
 import hashlib
+import itertools
+import re
 import shutil
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,15 +68,20 @@ class Checkpoints:
         metadata = {
             "identity": self.identity,
             "epoch": standing.epoch,
-            "history": standing.history,
+            # JSON knows no NaN
+            "history": [
+                {name: value if np.isfinite(value) else str(value) for name, value in means.items()}
+                for means in standing.history
+            ],
             "best_epoch": standing.best_epoch,
         }
         arrays = {f"{k:05d}": leaf for k, leaf in enumerate(_leaves(standing))}
         place = self.folder / f"epoch-{standing.epoch:05d}"
         io.save_arrays(place, NAME, arrays, metadata, kind=KIND, version=VERSION)
         self._last = standing.epoch
+        whole = [place for place in self._places() if (place / MANIFEST).exists()]
         with storage_errors(self.folder):
-            for old in self._places()[_KEPT:]:
+            for old in set(self._places()) - set(whole[:_KEPT]):
                 shutil.rmtree(old)
 
     def latest(self, like: Standing) -> Standing | None:
@@ -86,21 +94,17 @@ class Checkpoints:
             like: a standing of the same training, for its structure.
 
         Raises:
-            InputError: the folder holds another training.
+            InputError: the folder holds another training, or one of another precision or structure.
         """
         for place in self._places():
             if not (place / MANIFEST).exists():
                 continue
             try:
                 arrays, metadata = io.load_arrays(place, NAME, kind=KIND, version=VERSION)
-                self._check(place, metadata["identity"])
-                standing = _filled(like, [arrays[k] for k in sorted(arrays)], metadata)
-            except InputError:
-                raise
-            except (StorageError, KeyError, TypeError, ValueError) as error:
-                aside = place.with_name(f"damaged-{place.name}")
+            except StorageError as error:
+                names = (f"damaged-{place.name}{'-again' * k}" for k in itertools.count())
+                aside = next(x for x in map(place.with_name, names) if not x.exists())
                 with storage_errors(self.folder):
-                    shutil.rmtree(aside, ignore_errors=True)
                     place.rename(aside)
                 warnings.warn(
                     f"{place}: is damaged ({error}), and put aside as {aside.name}; the training "
@@ -108,12 +112,15 @@ class Checkpoints:
                     stacklevel=3,
                 )
                 continue
+            self._check(place, metadata["identity"])
+            standing = _filled(like, [arrays[k] for k in sorted(arrays)], metadata, place)
             self._last = standing.epoch
             return standing
         return None
 
     def _places(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch-*"), reverse=True)
+        found = [place for place in self.folder.glob("epoch-*") if place.name[6:].isdigit()]
+        return sorted(found, key=lambda place: int(place.name[6:]), reverse=True)
 
     def _check(self, place: Path, found: dict[str, Any]) -> None:
         differs = [
@@ -132,12 +139,22 @@ class Checkpoints:
 
 def identity_of(data: Samples, config: dict[str, Any], **parts: Any) -> dict[str, Any]:
     """What tells one training from another: its settings, its samples, and what else matters."""
-    digest = hashlib.sha256()
-    for array in (data.inputs, data.labels):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    samples = {"sha256": digest.hexdigest(), "shape": list(data.inputs.shape)}
-    others = {name: str(value) for name, value in parts.items()}
+    arrays = (data.inputs, data.labels)
+    samples = {"sha256": _digest(arrays), "dtype": str(data.inputs.dtype)}
+    others = {name: _digest(value) for name, value in parts.items()}
     return {"setting": config, "samples": samples, "choice": others}
+
+
+def _digest(tree: PyTree) -> str:
+    """Hash of the structure and the numbers of anything."""
+    leaves, structure = jax.tree.flatten(tree)
+    # addresses differ from process to process
+    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(structure)).encode())
+    for leaf in leaves:
+        if eqx.is_array_like(leaf):
+            array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+            digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _is_key(leaf: Any) -> bool:
@@ -149,22 +166,30 @@ def _leaves(standing: Standing) -> list[np.ndarray]:
     return [np.asarray(jax.random.key_data(x) if _is_key(x) else x) for x in leaves]
 
 
-def _filled(like: Standing, arrays: list[np.ndarray], metadata: dict[str, Any]) -> Standing:
+def _filled(
+    like: Standing, arrays: list[np.ndarray], metadata: dict[str, Any], place: Path
+) -> Standing:
     """A standing with other numbers.
 
     Raises:
-        ValueError: arrays that do not fit.
+        InputError: arrays that do not fit.
     """
     leaves, structure = jax.tree.flatten((like.state, like.best))
-    if len(leaves) != len(arrays):
-        raise ValueError(f"{len(arrays)} arrays, and not {len(leaves)}")
+    known = _leaves(like)
+    shapes, expected = ([(x.shape, x.dtype) for x in each] for each in (arrays, known))
+    if shapes != expected:
+        raise InputError(
+            f"{place}: holds the parameters of another network or another precision; give another "
+            "folder, or the model, optimiser and precision of that training"
+        )
     found = []
     for leaf, array in zip(leaves, arrays, strict=True):
-        known = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        if known.shape != array.shape or known.dtype != array.dtype:
-            raise ValueError(f"an array of {array.dtype}{list(array.shape)} that does not fit")
         value = jnp.asarray(array)
-        found.append(jax.random.wrap_key_data(value) if _is_key(leaf) else value)
+        if _is_key(leaf):
+            value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
+        found.append(value)
     state, best = jax.tree.unflatten(structure, found)
-    history = [dict(means) for means in metadata["history"]]
+    history = [
+        {name: float(value) for name, value in means.items()} for means in metadata["history"]
+    ]
     return Standing(int(metadata["epoch"]), state, history, best, int(metadata["best_epoch"]))

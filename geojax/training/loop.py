@@ -92,8 +92,10 @@ def fit(
         solver: of the paths; Heun's method if None.
         mesh: devices among which each batch is shared out, as `jax.make_mesh` makes them.
         checkpoints: folder in which the training saves where it stands; the same call goes on from
-            there, and ends with the same parameters to the last bit as if it had never stopped. On
-            the way out, by an error or a signal, the last whole epoch is saved as well.
+            there, and on the same devices ends with the same parameters to the last bit as if it
+            had never stopped. On the way out, by an error or Ctrl-C, the last whole epoch is saved
+            as well. Checkpoints of other settings, samples, models or prices are refused; that the
+            optimiser is the same is up to the caller.
         checkpoint_every: epochs from one save to the next.
         callback: called with the number of each epoch (from 1) and its means.
         throw: raise if the training breaks off; otherwise `result` says so.
@@ -119,7 +121,7 @@ def fit(
 
     Reference: [finlay2020train]
     """
-    held_out = None
+    given, held_out = data, None
     if config.validation_fraction:
         split = stratified_split(data, test_fraction=config.validation_fraction, seed=config.seed)
         data, held_out = split.train, split.test
@@ -164,8 +166,13 @@ def fit(
     standing = Standing(0, state, [], None if held_out is None else state.variables)
     saved = None
     if checkpoints is not None:
-        choices = dict(model=type(model).__name__, price=method.regulariser, solver=method.solver)
-        identity = identity_of(data, config.to_dict(), **choices)
+        identity = identity_of(
+            given,
+            config.to_dict(),
+            model=(state.graph, state.variables),
+            price=method.regulariser,
+            solver=method.solver,
+        )
         saved = Checkpoints(checkpoints, identity, checkpoint_every)
         standing = saved.latest(standing) or standing
     try:
@@ -182,7 +189,9 @@ def fit(
             best, best_epoch = standing.best, standing.best_epoch
             if held_out is not None:
                 means |= _validated(state, held_out, method)
+                # nothing is worse than what is no number
                 losses = [old["validation_loss"] for old in standing.history]
+                losses = [value for value in losses if np.isfinite(value)]
                 if means["validation_loss"] < min(losses, default=np.inf):
                     best, best_epoch = nnx.split(state.model)[1], number
             standing = Standing(number, state, [*standing.history, means], best, best_epoch)

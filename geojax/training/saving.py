@@ -10,7 +10,7 @@ from flax import nnx
 
 from geojax import io
 from geojax._core.errors import InputError, StorageError
-from geojax.networks import ContinuousClassifier
+from geojax.networks import ContinuousClassifier, VelocityNetwork
 from geojax.training.config import TrainConfig
 from geojax.training.state import create_model
 
@@ -53,6 +53,11 @@ def save_model(
     if not isinstance(model, ContinuousClassifier):
         raise InputError(
             f"Argument model must be a ContinuousClassifier, but is a {type(model).__name__}; save "
+            "the arrays of other models with geojax.io.save_arrays."
+        )
+    if model.lift is not None or not isinstance(model.velocity, VelocityNetwork):
+        raise InputError(
+            "Argument model must have the velocity that its configuration makes, and no lift; save "
             "the arrays of other models with geojax.io.save_arrays."
         )
     arrays = {name: np.asarray(value[...]) for name, value in _parameters(model).items()}

@@ -58,7 +58,7 @@ def test_train_writes_models_figures_and_page(process, samples, tmp_path, check_
 
 
 def test_the_same_command_goes_on(command, samples, tmp_path, monkeypatch):
-    """Cut off after the fourth epoch of the first network, it does not begin again."""
+    """Cut off after the third epoch, between two checkpoints, it goes on from there."""
     from geojax.training import loop
 
     arguments = ["train", "--out", "run", "--data", samples, "--no-twin", *SMALL]
@@ -67,7 +67,7 @@ def test_the_same_command_goes_on(command, samples, tmp_path, monkeypatch):
 
     def cut(*given):
         epochs.append(1)
-        if len(epochs) == 5:
+        if len(epochs) == 4:
             raise KeyboardInterrupt
         return whole(*given)
 
@@ -77,11 +77,16 @@ def test_the_same_command_goes_on(command, samples, tmp_path, monkeypatch):
     assert result["status"] == "interrupted"
     outcome = command(*arguments)
     assert outcome.code == 0, outcome.err
-    assert len(epochs) == 5 + 2
+    assert len(epochs) == 4 + 3
     assert not (tmp_path / "run" / "checkpoints").exists()
     other = command(*arguments, "--learning-rate", 0.1)
     assert other.code == 2
     assert "learning_rate" in other.err
+    # another training takes over what an interrupted one has left
+    epochs.clear()
+    assert command(*arguments, "--overwrite").code == 130
+    epochs += [1] * 5
+    assert command(*arguments, "--overwrite", "--learning-rate", 0.1).code == 0
 
 
 def test_a_folder_of_mnist(command, tmp_path):
@@ -98,6 +103,8 @@ def test_a_folder_of_mnist(command, tmp_path):
     assert outcome.code == 0, outcome.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert len(result["inputs"]) == 4
+    found = command("measure", "run", "--out", "measured", "--samples", 6, "--jacobians", 0)
+    assert found.code == 0, found.err
     file = folder / "t10k-images-idx3-ubyte.gz"
     for data, code, message in (
         (file.read_bytes()[:-9], 4, "cannot be unpacked"),

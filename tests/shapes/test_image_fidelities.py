@@ -439,3 +439,13 @@ def test_a_fidelity_is_an_argument_of_compiled_functions():
 
     np.testing.assert_allclose(4 * value(SSD(2.0), *arrays), value(SSD(1.0), *arrays), rtol=1e-12)
     assert len(traced) == 1
+
+
+def test_the_unit_is_what_an_unrelated_image_gives():
+    rng = np.random.default_rng(0)
+    target, other = 3.0 * rng.normal(size=(2, 200, 200))
+    weights = rng.uniform(size=(200, 200))
+    arrays = (jnp.asarray(x) for x in (other, target, weights, np.ones(2)))
+    found = SSD(2.0)(*arrays)
+    np.testing.assert_allclose(SSD(2.0).unit(target, weights), found, rtol=0.03)
+    assert LNCC(3.0).unit(target, weights) == 1.0

@@ -13,10 +13,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from geojax._core.errors import InputError
-from geojax.training import TrainConfig, fit
+from geojax.training import RunningCost, TrainConfig, create_model, fit
 
 pytestmark = pytest.mark.lenient  # optax promotes inside
 
@@ -108,6 +109,37 @@ def test_another_training_is_refused(data, held_out, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             fit(samples, config, checkpoints=tmp_path)
+    for choice, message in (
+        (dict(regulariser=RunningCost(lambda t, x, v: 0 * x[..., 0])), "choice price"),
+        (dict(solver=diffrax.Midpoint()), "choice solver"),
+        (dict(model=create_model(CONFIG, 3, 3, key=jax.random.key(7), dtype=jnp.float64)), "model"),
+        (dict(optimiser=optax.sgd(0.1)), "another network or another precision"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(data, CONFIG, checkpoints=tmp_path, **choice)
+    assert [place.name for place in tmp_path.iterdir()] == ["epoch-00001"]
+
+
+def test_what_was_cut_off_is_cleared_away(data, undisturbed, tmp_path):
+    """Folders without a manifest, whatever their number, cost no checkpoint."""
+    for name in ("epoch-00009", "epoch-00010"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.npz").write_bytes(b"half")
+    with pytest.raises(Stop):
+        fit(data, CONFIG, checkpoints=tmp_path, callback=stop_after(3))
+    names = sorted(place.name for place in tmp_path.iterdir())
+    assert names == ["epoch-00002", "epoch-00003"]
+    same(fit(data, CONFIG, checkpoints=tmp_path), undisturbed)
+
+
+def test_patience_is_resumed(data, tmp_path):
+    config = CONFIG.replace(epochs=40, learning_rate=0.3, warmup_epochs=0, patience=3)
+    truth = fit(data, config)
+    with pytest.raises(Stop):
+        fit(data, config, checkpoints=tmp_path, callback=stop_after(truth.best_epoch + 1))
+    found = fit(data, config, checkpoints=tmp_path)
+    assert found.best_epoch == truth.best_epoch
+    same(found, truth)
 
 
 def test_the_average_is_that_of_the_parameters(data):

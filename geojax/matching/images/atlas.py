@@ -16,7 +16,15 @@ from geojax._core.results import RESULTS, first_failure, throw_if_failed
 from geojax.flows.grids import compose, inverse, pull_back
 from geojax.matching.images.levels import Padded, in_sight, padded, pooled
 from geojax.matching.images.many import as_lanes, largest_grid, stacked
-from geojax.matching.images.match import as_world, check_overlap, floating, pose, range_of, scaled
+from geojax.matching.images.match import (
+    as_world,
+    check_overlap,
+    default_weight,
+    floating,
+    pose,
+    range_of,
+    scaled,
+)
 from geojax.matching.images.models import Stationary
 from geojax.matching.images.problem import ImageProblem
 from geojax.matching.images.result import ImageMatch, inside_of
@@ -311,6 +319,9 @@ def _posed(
         given = [(min(lows), max(highs))] * len(given)
     dtype = np.result_type(*(floating(image.values.dtype) for image in (*subjects, reference)))
     target = padded(scaled(reference, *given[-1 if alone else 0], dtype))
+    if price["weight"] is None:
+        # in the brightness that all are compared in
+        cost = cost._replace(weight=default_weight(cost.metric, cost.fidelity, target))
     grid = largest_grid(subjects, "subjects")
     pairs = [
         Pair(padded(scaled(image, *limits, dtype), None, grid), target, limits[1] - limits[0])

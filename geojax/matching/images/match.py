@@ -177,8 +177,7 @@ def pose(
     low, high = ranges["source"]
     pair = Pair(padded_images[0], padded_images[1], high - low)
     if weight is None:
-        weight = _default_weight(metric, pair.target)
-        weight /= fidelity.unit(pair.target.values, pair.target.weights)
+        weight = default_weight(metric, fidelity, pair.target)
     if np.ndim(checks.positive(weight, "weight")):
         raise InputError(f"Argument weight must be one number, but is {weight!r}.")
     factors = _as_factors(search["factors"], pair)
@@ -326,7 +325,14 @@ def _scales(target: Image, step: float) -> list[float]:
     return scales
 
 
-def _default_weight(metric: AbstractGridMetric, target: Padded) -> float:
+def default_weight(
+    metric: AbstractGridMetric, fidelity: AbstractImageFidelity, target: Padded
+) -> float:
+    """A squared scale for each cell of the widest kernel, over what an unrelated image gives."""
+    return _cells(metric, target) / fidelity.unit(target.values, target.weights)
+
+
+def _cells(metric: AbstractGridMetric, target: Padded) -> float:
     scale = float(np.max(np.asarray(metric.scale)))
     volume = float(np.sum(target.weights)) * float(np.prod(target.frame.spacing))
     d = len(target.frame.grid)
@@ -338,7 +344,7 @@ def _unit(metric: AbstractGridMetric, target: Padded) -> Unit:
     return Unit(
         scale=float(np.max(np.asarray(metric.scale))),
         sigma=_ACCURACY * mean_spacing(target.frame.spacing),
-        weight=_default_weight(metric, target),
+        weight=_cells(metric, target),
     )
 
 

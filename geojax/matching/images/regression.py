@@ -23,7 +23,7 @@ from geojax.matching.images.levels import (
     pooled,
 )
 from geojax.matching.images.many import stacked
-from geojax.matching.images.match import floating, pose, range_of, scaled
+from geojax.matching.images.match import default_weight, floating, pose, range_of, scaled
 from geojax.matching.images.models import Shooting
 from geojax.matching.images.regression_problem import ImageRegressionProblem, scalar_momentum
 from geojax.matching.images.result import inside_of, places_of
@@ -197,6 +197,9 @@ def regress_images(
         ranges = [own] * len(ranges)
     dtype = np.result_type(*(floating(image.values.dtype) for image in (*images, reference)))
     source = padded(scaled(reference, *own, dtype))
+    if weight is None:
+        # in the brightness that all are compared in
+        price = price._replace(weight=default_weight(price.metric, price.fidelity, source))
     targets = [
         _seen(scaled(image, *limits, dtype), reference, f"images[{k}]")
         for k, (image, limits) in enumerate(zip(images, ranges, strict=True))
