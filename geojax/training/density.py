@@ -161,7 +161,7 @@ def fit_density(
         learning_rate: at first; it falls along a cosine to a hundredth.
         num_steps: equal steps of the solver while training.
         solver: a diffrax solver; Bosh3 if None.
-        report_every: steps from one entry of the history to the next.
+        report_every: steps from one entry of the history to the next; the last may be shorter.
         seed: of the batches and probes.
         callback: called with the number of steps and the entries of the history.
         throw: raise if the training breaks off; otherwise `result` says so.
@@ -192,7 +192,8 @@ def fit_density(
     checks.finite(points, "points")
     checks.count(steps, "steps")
     checks.count(batch_size, "batch_size")
-    report_every = min(checks.count(report_every, "report_every"), steps)
+    checks.positive(learning_rate, "learning_rate")
+    checks.count(report_every, "report_every")
     schedule = optax.cosine_decay_schedule(learning_rate, steps, alpha=0.01)
     if isinstance(regulariser, Mixture) and not regulariser.weights:
         regulariser = None
@@ -206,13 +207,15 @@ def fit_density(
     state = density_init(flow, jax.random.key(seed), method)
     rows: list[dict[str, float]] = []
     result = RESULTS.successful
-    for done in range(report_every, steps + 1, report_every):
-        after, info = density_steps(state, points, method, batch_size, report_every)
+    for start in range(0, steps, report_every):
+        # what is left at the end is trained and reported as well
+        done = min(start + report_every, steps)
+        after, info = density_steps(state, points, method, batch_size, done - start)
         if not np.asarray(info.finite).all():
             result = RESULTS.diverged
             if throw:
                 raise NumericalError(
-                    f"fit_density: not finite within steps {done - report_every + 1} to {done}; "
+                    f"fit_density: not finite within steps {start + 1} to {done}; "
                     f"lower learning_rate ({learning_rate:g}) or raise num_steps ({num_steps}).",
                     result,
                 )

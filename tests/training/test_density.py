@@ -250,6 +250,17 @@ class TestTraining:
         leaves = zip(jax.tree.leaves(plain), jax.tree.leaves(on), strict=True)
         assert any(not np.array_equal(a, b) for a, b in leaves)
 
+    def test_steps_that_are_left_over_are_trained(self):
+        seen = []
+        done = fit_density(
+            self.points, flow(), steps=5, report_every=3, batch_size=8, num_steps=2,
+            callback=lambda number, _: seen.append(number),
+        )  # fmt: skip
+        assert seen == [3, 5]
+        assert int(done.state.step) == 5
+        with pytest.raises(InputError, match="learning_rate must be positive"):
+            fit_density(self.points, flow(), learning_rate=0.0)
+
     def test_the_price_lowers_the_energy_and_training_the_loss(self):
         options = dict(steps=150, report_every=50, batch_size=64, num_steps=4, learning_rate=1e-2)
         plain = fit_density(self.points, flow(), **options)
