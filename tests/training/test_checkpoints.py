@@ -238,18 +238,19 @@ def test_devices_share_a_batch():
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     """kill -9, twenty times: each life goes on where the last one stood, to the same bits."""
-    truth = parameters(start(""))
+    # long enough that no life comes to its end by itself
+    epochs = 600
+    truth = parameters(start("", epochs=epochs))
     draw, kills = random.Random(0), 0
     for trial in range(4):
         folder = tmp_path / str(trial)
         for _ in range(5):
-            process = start(folder)
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(draw.uniform(0.0, 6.0))
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-            process.wait()
-        np.testing.assert_array_equal(parameters(start(folder)), truth)
+            with start(folder, epochs=epochs) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                time.sleep(draw.uniform(0.0, 3.0))
+                if process.poll() is None:
+                    process.send_signal(signal.SIGKILL)
+                    kills += 1
+        np.testing.assert_array_equal(parameters(start(folder, epochs=epochs)), truth)
     assert kills >= 12
