@@ -14,6 +14,7 @@ from geojax.networks.convolutional import (
     ConvolutionalNetwork as ConvolutionalNetwork,
     ConvolutionalVelocity as ConvolutionalVelocity,
 )
+from geojax.networks.convolve import convolve as convolve
 from geojax.networks.couplings import RESPONSES as RESPONSES, Convolution as Convolution
 from geojax.networks.dense import (
     PlainNetwork as PlainNetwork,

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Real
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax.networks.base import ACTIVATIONS, AbstractNetwork, Layer, check_activation
+from geojax.networks.convolve import convolve
 
 
 def check_image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -26,7 +27,8 @@ def check_image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
 
 def _convolution(inputs: int, outputs: int, kernel_size: int, periodic: bool, **options: Any):
     padding = "CIRCULAR" if periodic else "SAME"
-    return nnx.Conv(inputs, outputs, (kernel_size, kernel_size), padding=padding, **options)
+    options |= {"padding": padding, "conv_general_dilated": convolve}
+    return nnx.Conv(inputs, outputs, (kernel_size, kernel_size), **options)
 
 
 def _on_images(layer: Layer, shape: tuple[int, int, int]) -> Layer:

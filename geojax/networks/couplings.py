@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Inexact
 
 from geojax._core import checks
 from geojax._core.errors import InputError
+from geojax.networks.convolve import convolve
 
 
 class Response(NamedTuple):
@@ -105,7 +106,7 @@ class Coupling(nnx.Module):
             return x.reshape(x.shape[0], -1) @ kernel
         numbers = ("NHWC", "HWIO", "NHWC")
         strides = (self.stride, self.stride)
-        return jax.lax.conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=numbers)
+        return convolve(x, kernel, strides, "VALID", dimension_numbers=numbers)
 
     def _spread(self, function: Callable, x: Array, shape: tuple[int, ...]) -> Array:
         """A real linear map of `[n, ...]` on real or complex arrays with any leading axes."""

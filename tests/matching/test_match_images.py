@@ -335,7 +335,9 @@ def test_precisions_that_differ(source, target):
     images = [Image((50 + 40 * np.asarray(im.values)).astype(kind), AFFINE) for im, kind in kinds]
     found = match_images(*images, affine=None, factors=(2,), max_iterations=5, throw=False)
     assert found.pull.dtype == (np.float64 if source is np.float64 else np.float32)
-    assert found.moved.values.dtype == source
+    # between whole numbers lie others
+    exact = np.issubdtype(source, np.floating)
+    assert found.moved.values.dtype == (source if exact else found.pull.dtype)
 
 
 @pytest.mark.slow
