@@ -145,18 +145,18 @@ def _transpose_rhs(out, lhs, rhs, *, strides, padding, lhs_dilation, rhs_dilatio
 def _batch(arguments, axes, **options):
     """Lanes of images are more images, lanes of kernels more channels of the answer."""
     (lhs, rhs), (at_lhs, at_rhs) = arguments, axes
-    if at_lhs is not None and at_rhs is not None:
-        native = functools.partial(_native, **options)
-        return jax.vmap(native, in_axes=(at_lhs, at_rhs))(lhs, rhs), 0
-    if at_lhs is not None:
+    if at_lhs is None:
+        rhs = jnp.moveaxis(rhs, at_rhs, 3)
+        lanes, count = rhs.shape[3:]
+        out = _convolve.bind(lhs, rhs.reshape(*rhs.shape[:3], lanes * count), **options)
+        return out.reshape(*out.shape[:3], lanes, count), 3
+    if at_rhs is None:
         lhs = jnp.moveaxis(lhs, at_lhs, 0)
         lanes, count = lhs.shape[:2]
         out = _convolve.bind(lhs.reshape(lanes * count, *lhs.shape[2:]), rhs, **options)
         return out.reshape(lanes, count, *out.shape[1:]), 0
-    rhs = jnp.moveaxis(rhs, at_rhs, 3)
-    lanes, count = rhs.shape[3:]
-    out = _convolve.bind(lhs, rhs.reshape(*rhs.shape[:3], lanes * count), **options)
-    return out.reshape(*out.shape[:3], lanes, count), 3
+    native = functools.partial(_native, **options)
+    return jax.vmap(native, in_axes=(at_lhs, at_rhs))(lhs, rhs), 0
 
 
 _convolve = Primitive("geojax_convolve")
