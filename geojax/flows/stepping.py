@@ -188,6 +188,7 @@ def _diffeqsolve(term, state, times, solver, controller, adjoint, max_steps, sav
                 f"Argument solver must estimate its error to be used with a step size controller, "
                 f"but {type(solver).__name__} does not; wrap it in `diffrax.HalfSolver`."
             )
+        dt0 = _first_step(term, times[0], times[-1], state, solver, controller)
         inner = times[1:-1] if save == "steps" else None
         controller = diffrax.ClipStepSizeController(
             controller,
@@ -196,7 +197,6 @@ def _diffeqsolve(term, state, times, solver, controller, adjoint, max_steps, sav
         )
         if save == "end" and jumps is None:
             controller = controller.controller
-        dt0 = None
     else:
         # not StepTo: its times cannot be run backwards by the backsolve adjoint
         controller = diffrax.ConstantStepSize()
@@ -233,14 +233,43 @@ def _diffeqsolve(term, state, times, solver, controller, adjoint, max_steps, sav
     # diffrax marks the times that it did not come to by infinity
     saved: Any = solution.ts
     reached = jnp.max(jnp.where(jnp.isfinite(saved), saved, times[0]))
-    return Steps(times, states, result, count, _evaluations(solver, count), reached)
+    evaluations = _evaluations(solver, count)
+    if adaptive and dt0 is not None:
+        evaluations = jnp.where(evaluations < 0, evaluations, evaluations + 2)
+    return Steps(times, states, result, count, evaluations, reached)
+
+
+def _first_step(term, t0, t1, y, solver, controller) -> Float[Array, ""] | None:
+    """The first step of an adaptive solve, by the rule of [hairer1993solving], two evaluations.
+
+    diffrax has this rule, but not for the terms that it wraps itself: it always begins with 0.01.
+    """
+    if not isinstance(controller, diffrax.PIDController):
+        return None
+    norm, span = controller.norm, t1 - t0
+    scale = jax.tree.map(lambda x: controller.atol + jnp.abs(x) * controller.rtol, y)
+
+    def size(x):
+        return norm(jax.tree.map(jnp.divide, x, scale)).astype(span.dtype)
+
+    slope = term.vf(t0, y, None)
+    place, speed = size(y), size(slope)
+    known = (place > 1e-5) & (speed > 1e-5)
+    # of a state at the origin or at rest nothing is known but the interval
+    trial = jnp.where(known, 0.01 * place / jnp.where(known, speed, 1.0), 1e-4 * span)
+    trial = jnp.minimum(trial, span)
+    ahead = jax.tree.map(lambda x, v: x + (trial * v).astype(x.dtype), y, slope)
+    turned = jax.tree.map(jnp.subtract, term.vf(t0 + trial, ahead, None), slope)
+    fastest = jnp.maximum(speed, size(turned) / trial)
+    exponent = 1.0 / solver.error_order(term)
+    wanted = (0.01 / jnp.maximum(fastest, 1e-15)) ** exponent
+    return jax.lax.stop_gradient(jnp.minimum(jnp.minimum(100 * trial, wanted), span))
 
 
 def _evaluations(solver: Any, num_steps, *, fresh: bool = False) -> Int[Array, ""]:
     """Evaluations of the vector field; -1 for solvers of which the count is not known.
 
     `fresh`: no stage is carried over from one step to the next.
-    diffrax begins an adaptive solve with a step of 0.01, which costs no evaluation.
     """
     if isinstance(solver, MuntheKaas):
         # each step restarts from the origin of the algebra, so no stage is reused

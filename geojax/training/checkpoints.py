@@ -17,7 +17,6 @@ from jaxtyping import PyTree
 from geojax import io
 from geojax._core.errors import InputError, StorageError
 from geojax.io.files import MANIFEST, storage_errors
-from geojax.training.data import Samples
 from geojax.training.state import TrainState
 
 KIND, VERSION, NAME = "training", 1, "state"
@@ -137,12 +136,11 @@ class Checkpoints:
             )
 
 
-def identity_of(data: Samples, config: dict[str, Any], **parts: Any) -> dict[str, Any]:
+def identity_of(arrays: tuple[Any, ...], setting: dict[str, Any], **parts: Any) -> dict[str, Any]:
     """What tells one training from another: its settings, its samples, and what else matters."""
-    arrays = (data.inputs, data.labels)
-    samples = {"sha256": _digest(arrays), "dtype": str(data.inputs.dtype)}
+    samples = {"sha256": _digest(arrays), "dtype": str(arrays[0].dtype)}
     others = {name: _digest(value) for name, value in parts.items()}
-    return {"setting": config, "samples": samples, "choice": others}
+    return {"setting": setting, "samples": samples, "choice": others}
 
 
 def _digest(tree: PyTree) -> str:

@@ -1,6 +1,7 @@
 """Training of densities: maximum likelihood with a price on the paths, from one integration."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffrax
@@ -13,10 +14,12 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from geojax._core import checks
-from geojax._core.errors import InputError, NumericalError
+from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, all_finite
 from geojax.networks import DensityFlow
+from geojax.training.checkpoints import identity_of
 from geojax.training.regularisers import AbstractRegulariser, Mixture
+from geojax.training.rounds import Round, history_of, train
 from geojax.training.state import TrainState
 
 
@@ -144,6 +147,8 @@ def fit_density(
     solver: diffrax.AbstractSolver | None = None,
     report_every: int = 200,
     seed: int = 0,
+    checkpoints: str | Path | None = None,
+    checkpoint_every: int = 1,
     callback: Callable[[int, dict[str, float]], Any] | None = None,
     throw: bool = True,
 ) -> DensityFit:
@@ -163,11 +168,14 @@ def fit_density(
         solver: a diffrax solver; Bosh3 if None.
         report_every: steps from one entry of the history to the next; the last may be shorter.
         seed: of the batches and probes.
+        checkpoints, checkpoint_every: folder in which the training saves where it stands, and
+            reports from one save to the next; as for `fit`.
         callback: called with the number of steps and the entries of the history.
         throw: raise if the training breaks off; otherwise `result` says so.
 
     Raises:
-        InputError: points of another dimension than the flow's.
+        InputError: points of another dimension than the flow's, or checkpoints of another training.
+        StorageError: a checkpoint cannot be written.
         NumericalError: the loss or the parameters are not finite.
 
     Example:
@@ -205,27 +213,41 @@ def fit_density(
         optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
     )
     state = density_init(flow, jax.random.key(seed), method)
-    rows: list[dict[str, float]] = []
-    result = RESULTS.successful
-    for start in range(0, steps, report_every):
+
+    def done(number: int) -> int:
         # what is left at the end is trained and reported as well
-        done = min(start + report_every, steps)
-        after, info = density_steps(state, points, method, batch_size, done - start)
-        if not np.asarray(info.finite).all():
-            result = RESULTS.diverged
-            if throw:
-                raise NumericalError(
-                    f"fit_density: not finite within steps {start + 1} to {done}; "
-                    f"lower learning_rate ({learning_rate:g}) or raise num_steps ({num_steps}).",
-                    result,
-                )
-            break
-        state = after
-        rows.append({name: float(np.mean(getattr(info, name))) for name in HISTORY})
-        if callback is not None:
-            callback(done, rows[-1])
-    history = {name: np.array([row[name] for row in rows]) for name in HISTORY}
-    return DensityFit(state, history, result)
+        return min(number * report_every, steps)
+
+    def one(number: int, state: TrainState) -> Round:
+        first, last = done(number - 1), done(number)
+        after, info = density_steps(state, points, method, batch_size, last - first)
+        if np.asarray(info.finite).all():
+            means = {name: float(np.mean(getattr(info, name))) for name in HISTORY}
+            return Round(after, means, None)
+        what = (
+            f"fit_density: not finite within steps {first + 1} to {last}; "
+            f"lower learning_rate ({learning_rate:g}) or raise num_steps ({num_steps})."
+        )
+        return Round(after, {}, what)
+
+    def identity() -> dict[str, Any]:
+        setting = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+        setting |= {"divergence": divergence, "num_steps": num_steps, "seed": seed}
+        setting |= {"report_every": report_every}
+        parts = {"price": method.regulariser, "solver": method.solver}
+        return identity_of((points,), setting, **parts, flow=(state.graph, state.variables))
+
+    standing, result = train(
+        state,
+        -(-steps // report_every),
+        one,
+        checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
+        identity=identity,
+        callback=None if callback is None else lambda number, means: callback(done(number), means),
+        throw=throw,
+    )
+    return DensityFit(standing.state, history_of(standing, HISTORY), result)
 
 
 HISTORY = ("loss", "negative_log_likelihood", "energy")

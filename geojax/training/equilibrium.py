@@ -1,6 +1,7 @@
 """Training of networks that answer at rest: any estimator of the gradient, step by step."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -12,11 +13,13 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from geojax._core import checks
-from geojax._core.errors import InputError, NumericalError
+from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, all_finite
 from geojax.networks import EquilibriumNetwork
+from geojax.training.checkpoints import identity_of
 from geojax.training.data import Samples
 from geojax.training.estimators import AbstractEstimator, Implicit, Symmetric, cosine
+from geojax.training.rounds import Round, history_of, train
 from geojax.training.state import TrainState
 
 
@@ -150,6 +153,8 @@ def fit_equilibrium(
     learning_rate: float = 1e-3,
     cosine_every: int = 100,
     seed: int = 0,
+    checkpoints: str | Path | None = None,
+    checkpoint_every: int = 1,
     callback: Callable[[int, dict[str, float]], Any] | None = None,
     throw: bool = True,
 ) -> EquilibriumFit:
@@ -164,11 +169,15 @@ def fit_equilibrium(
         learning_rate: at first; it falls along a cosine to a hundredth.
         cosine_every: steps from one comparison with the implicit gradient to the next; 0 for none.
         seed: of the order of the samples.
+        checkpoints, checkpoint_every: folder in which the training saves where it stands, and
+            epochs from one save to the next; as for `fit`.
         callback: called with the number of each epoch (from 1) and its entries of the history.
         throw: raise if the training breaks off; otherwise `result` says so.
 
     Raises:
-        InputError: fewer samples than a batch, or a model of other sizes.
+        InputError: fewer samples than a batch, a model of other sizes, or checkpoints of another
+            training.
+        StorageError: a checkpoint cannot be written.
         NumericalError: the loss or the parameters are not finite.
 
     Example:
@@ -202,25 +211,34 @@ def fit_equilibrium(
     method = EquilibriumMethod(estimator or Symmetric(), optax.adam(schedule), cosine_every)
     state = equilibrium_init(model, jax.random.key(seed), method)
     inputs, labels = jnp.asarray(data.inputs, model.dtype), jnp.asarray(data.labels)
-    rows: list[dict[str, float]] = []
-    result = RESULTS.successful
-    for number in range(1, epochs + 1):
+
+    def one(number: int, state: TrainState) -> Round:
         after, info = equilibrium_epoch(state, inputs, labels, method, batch_size)
-        if not np.asarray(info.finite).all():
-            result = RESULTS.diverged
-            if throw:
-                raise NumericalError(
-                    f"fit_equilibrium: not finite at epoch {number}; lower learning_rate "
-                    f"({learning_rate:g}) or the feedback of the model ({model.feedback:g}).",
-                    result,
-                )
-            break
-        state = after
-        rows.append(_summary(info))
-        if callback is not None:
-            callback(number, rows[-1])
-    history = {name: np.array([row[name] for row in rows]) for name in SUMMARIES}
-    return EquilibriumFit(state, history, result)
+        if np.asarray(info.finite).all():
+            return Round(after, _summary(info), None)
+        what = (
+            f"fit_equilibrium: not finite at epoch {number}; lower learning_rate "
+            f"({learning_rate:g}) or the feedback of the model ({model.feedback:g})."
+        )
+        return Round(after, {}, what)
+
+    def identity() -> dict[str, Any]:
+        setting = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        setting |= {"cosine_every": cosine_every, "seed": seed}
+        parts = {"estimator": method.estimator, "model": (state.graph, state.variables)}
+        return identity_of((data.inputs, data.labels), setting, **parts)
+
+    standing, result = train(
+        state,
+        epochs,
+        one,
+        checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
+        identity=identity,
+        callback=callback,
+        throw=throw,
+    )
+    return EquilibriumFit(standing.state, history_of(standing, SUMMARIES), result)
 
 
 SUMMARIES: dict[str, Callable[[np.ndarray], Any]] = {

@@ -13,10 +13,10 @@ from flax import nnx
 from jaxtyping import PyTree
 
 from geojax._core import checks
-from geojax._core.errors import InputError, NumericalError
+from geojax._core.errors import InputError
 from geojax._core.results import RESULTS
 from geojax.training import step as steps
-from geojax.training.checkpoints import Checkpoints, Standing, identity_of
+from geojax.training.checkpoints import identity_of
 from geojax.training.config import TrainConfig
 from geojax.training.data import Samples, stratified_split
 from geojax.training.regularisers import (
@@ -25,6 +25,7 @@ from geojax.training.regularisers import (
     Mixture,
     differentiates,
 )
+from geojax.training.rounds import Round, history_of, train
 from geojax.training.state import TrainState, create_model
 
 HISTORY = ("loss", "cross_entropy", "energy", "accuracy")
@@ -163,57 +164,36 @@ def fit(
     arrays = jnp.asarray(data.inputs, dtype), jnp.asarray(data.labels)
     key, averaged = jax.random.fold_in(root, 1), config.ema_decay > 0
     state = steps.init(model, key, optimiser=method.optimiser, averaged=averaged)
-    standing = Standing(0, state, [], None if held_out is None else state.variables)
-    saved = None
-    if checkpoints is not None:
-        identity = identity_of(
-            given,
-            config.to_dict(),
-            model=(state.graph, state.variables),
-            price=method.regulariser,
-            solver=method.solver,
-        )
-        saved = Checkpoints(checkpoints, identity, checkpoint_every)
-        standing = saved.latest(standing) or standing
-    try:
-        while standing.epoch < config.epochs and not _is_patient_no_more(standing, config):
-            number = standing.epoch + 1
-            state, info = steps.epoch(standing.state, *arrays, hyper, method)
-            finite = np.asarray(info.finite)
-            if not finite.all():
-                if throw:
-                    what = _broken(number, finite, info, config)
-                    raise NumericalError(what, RESULTS.diverged)
-                return _fit(standing, RESULTS.diverged, config)
-            means = {name: float(np.mean(getattr(info, name))) for name in HISTORY}
-            best, best_epoch = standing.best, standing.best_epoch
-            if held_out is not None:
-                means |= _validated(state, held_out, method)
-                # nothing is worse than what is no number
-                losses = [old["validation_loss"] for old in standing.history]
-                losses = [value for value in losses if np.isfinite(value)]
-                if means["validation_loss"] < min(losses, default=np.inf):
-                    best, best_epoch = nnx.split(state.model)[1], number
-            standing = Standing(number, state, [*standing.history, means], best, best_epoch)
-            if saved is not None:
-                saved.save(standing)
-            if callback is not None:
-                callback(number, means)
-    finally:
-        if saved is not None and standing.epoch:
-            saved.save(standing, last=True)
-    return _fit(standing, RESULTS.successful, config)
 
+    def one(number: int, state: TrainState) -> Round:
+        state, info = steps.epoch(state, *arrays, hyper, method)
+        finite = np.asarray(info.finite)
+        if not finite.all():
+            return Round(state, {}, _broken(number, finite, info, config))
+        means = {name: float(np.mean(getattr(info, name))) for name in HISTORY}
+        if held_out is not None:
+            means |= _validated(state, held_out, method)
+        return Round(state, means, None)
 
-def _fit(standing: Standing, result: RESULTS, config: TrainConfig) -> Fit:
-    names = standing.history[0] if standing.history else HISTORY
-    history = {name: np.array([mean[name] for mean in standing.history]) for name in names}
-    state, best, best_epoch = standing.state, standing.best, standing.best_epoch
-    return Fit(state, history, result, config, best, best_epoch)
+    def identity() -> dict[str, Any]:
+        parts = {"price": method.regulariser, "solver": method.solver}
+        parts |= {"model": (state.graph, state.variables)}
+        return identity_of((given.inputs, given.labels), config.to_dict(), **parts)
 
-
-def _is_patient_no_more(standing: Standing, config: TrainConfig) -> bool:
-    return 0 < config.patience <= standing.epoch - standing.best_epoch
+    standing, result = train(
+        state,
+        config.epochs,
+        one,
+        validated=held_out is not None,
+        patience=config.patience,
+        checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
+        identity=identity,
+        callback=callback,
+        throw=throw,
+    )
+    history = history_of(standing, HISTORY)
+    return Fit(standing.state, history, result, config, standing.best, standing.best_epoch)
 
 
 def _validated(state: TrainState, held_out: Samples, method: steps.Method) -> dict[str, float]:

@@ -15,9 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from geojax._core.errors import InputError
-from geojax.training import RunningCost, TrainConfig, create_model, fit
+from geojax.networks import DensityFlow, EquilibriumNetwork
+from geojax.training import (
+    RunningCost,
+    TrainConfig,
+    create_model,
+    fit,
+    fit_density,
+    fit_equilibrium,
+)
 
 pytestmark = pytest.mark.lenient  # optax promotes inside
 
@@ -68,6 +77,34 @@ def test_it_goes_on_to_the_last_bit(data, undisturbed, tmp_path, every):
     assert len(list(folder.iterdir())) <= 2
     # all is done: nothing is trained again
     same(fit(data, CONFIG, checkpoints=folder, callback=stop_after(1)), undisturbed)
+
+
+def density(data, **options):
+    flow = DensityFlow(data.num_features, (8,), dtype=jnp.float64, rngs=nnx.Rngs(0))
+    options |= {"num_steps": 1, "solver": diffrax.Euler(), "batch_size": 16}
+    return fit_density(data.inputs, flow, steps=8, report_every=2, **options)
+
+
+def equilibrium(data, **options):
+    sizes = data.num_features, (8,), data.num_classes
+    model = EquilibriumNetwork(*sizes, dtype=jnp.float64, rngs=nnx.Rngs(0))
+    return fit_equilibrium(data, model, epochs=4, batch_size=32, cosine_every=0, **options)
+
+
+@pytest.mark.parametrize(("train", "stop"), [(density, 4), (equilibrium, 2)])
+def test_other_trainings_go_on_as_well(data, tmp_path, train, stop):
+    whole = train(data)
+    with pytest.raises(Stop):
+        train(data, checkpoints=tmp_path, callback=stop_after(stop))
+    again = train(data, checkpoints=tmp_path)
+    for name, values in whole.history.items():
+        assert len(values) == 4
+        np.testing.assert_array_equal(again.history[name], values)
+    parts = zip(*(jax.tree.leaves(x.state.variables) for x in (whole, again)), strict=True)
+    for a, b in parts:
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(InputError, match="learning_rate"):
+        train(data, checkpoints=tmp_path, learning_rate=0.1)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "delete"])
