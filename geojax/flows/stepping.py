@@ -250,7 +250,7 @@ def _first_step(term, t0, t1, y, solver, controller) -> Float[Array, ""] | None:
     scale = jax.tree.map(lambda x: controller.atol + jnp.abs(x) * controller.rtol, y)
 
     def size(x):
-        return norm(jax.tree.map(jnp.divide, x, scale)).astype(span.dtype)
+        return jnp.asarray(norm(jax.tree.map(jnp.divide, x, scale)), span.dtype)
 
     slope = term.vf(t0, y, None)
     place, speed = size(y), size(slope)
