@@ -22,6 +22,8 @@ class Train(Common):
     """One training (and one twin) for each seed."""
     energy_weight: float = 0.05
     """Price of the path's energy in the loss; 0 trains the plain network."""
+    energy_warmup_epochs: int = 0
+    """Epochs over which that price rises from nothing."""
     data: str | None = None
     """Samples to train on in place of the digits: npz with x and y, or csv with the class in the
     last column, of which a quarter of each class is kept for testing; or a folder with the files

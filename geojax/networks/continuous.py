@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Real
 
 from geojax._core import checks
+from geojax._core.errors import InputError
 from geojax.fields import Neural
 from geojax.flows import Path, integrate
 from geojax.networks.base import ACTIVATIONS, AbstractNetwork, Layer, check_activation
@@ -79,6 +80,9 @@ class ContinuousClassifier(AbstractNetwork):
             as `ConvolutionalLift`; the input itself if None. The path begins after it.
         rngs: where the initial parameters are drawn from.
 
+    Raises:
+        InputError: sizes that cannot be, or a velocity of another dimension than the states.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
@@ -113,6 +117,7 @@ class ContinuousClassifier(AbstractNetwork):
             velocity = VelocityNetwork(
                 dimension, widths, activation=activation, dtype=dtype, rngs=rngs
             )
+        _check_velocity(velocity, dimension, dtype)
         self.velocity = velocity
         self.head = nnx.Linear(dimension, num_classes, param_dtype=dtype, rngs=rngs)
 
@@ -143,6 +148,21 @@ class ContinuousClassifier(AbstractNetwork):
     def read(self, states: Float[Array, "*batch d"]) -> Float[Array, "*batch classes"]:
         """Logits of states at the end of their path."""
         return self.head(states)
+
+
+def _check_velocity(velocity: Any, dimension: int, dtype: Any) -> None:
+    states = jax.ShapeDtypeStruct((1, dimension), dtype)
+    try:
+        moved = jax.eval_shape(velocity, jax.ShapeDtypeStruct((), dtype), states)
+        found = f"gives {list(moved.shape)}"
+        good = moved.shape == states.shape
+    except (TypeError, ValueError) as error:
+        good, found = False, f"cannot take them ({error})"
+    if not good:
+        raise InputError(
+            f"Argument velocity must give velocities [n, {dimension}] at states [n, {dimension}], "
+            f"where the paths begin, but {found}."
+        )
 
 
 def _flow(field: Neural, t0: Array, t1: Array, x: Float[Array, "*batch d"]) -> Array:

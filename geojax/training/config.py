@@ -31,6 +31,7 @@ class TrainConfig:
         input_noise: standard deviation of the noise that is added to the inputs while training,
             in their unit.
         energy_weight: price of the energy of the path; zero trains the plain network.
+        energy_warmup_epochs: epochs over which the price rises to `energy_weight`.
         ema_decay: the model is the exponential moving average of the parameters with this decay
             per step, at least 0 and below 1; at 0 it is the last parameters.
         validation_fraction: part of the samples of each class, at least 0 and below 1, that is
@@ -59,6 +60,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     input_noise: float = 0.15
     energy_weight: float = 0.05
+    energy_warmup_epochs: int = 0
     ema_decay: float = 0.0
     validation_fraction: float = 0.0
     patience: int = 0
@@ -120,7 +122,7 @@ def _checked(name: str, value: Any) -> Any:
             return value
         case "num_steps" | "epochs" | "batch_size":
             return checks.count(value, name)
-        case "warmup_epochs" | "patience":
+        case "warmup_epochs" | "energy_warmup_epochs" | "patience":
             return checks.count(value, name, least=0)
         case "seed":
             seed = checks.count(value, name, least=0)

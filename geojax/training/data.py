@@ -157,10 +157,10 @@ def load_idx_split(folder: str | Path) -> Split:
             io.read_idx(_idx_file(folder, f"{name}-{kind}"))
             for kind in ("images-idx3", "labels-idx1")
         )
-        if images.ndim < 2 or labels.ndim != 1:
+        if images.ndim < 2 or labels.ndim != 1 or not images.size or not labels.size:
             raise InputError(
                 f"{folder}: {name} has images of shape {list(images.shape)} and labels of shape "
-                f"{list(labels.shape)}; give [n, ...] and [n]"
+                f"{list(labels.shape)}; give [n, ...] and [n], at least one of them"
             )
         values = images.reshape(len(images), -1)
         values = values.astype(np.float32) / (255 if values.dtype.kind in "ui" else 1)
@@ -170,9 +170,11 @@ def load_idx_split(folder: str | Path) -> Split:
 
 
 def _idx_file(folder: Path, name: str) -> Path:
-    for ending in ("-ubyte.gz", "-ubyte"):
-        if (path := folder / f"{name}{ending}").exists():
-            return path
+    # some tools unpack train-images-idx3-ubyte as train-images.idx3-ubyte
+    for stem in (name, name.replace("-idx", ".idx")):
+        for ending in ("-ubyte.gz", "-ubyte"):
+            if (path := folder / f"{stem}{ending}").exists():
+                return path
     raise InputError(f"{folder}: has no {name}-ubyte.gz; give a folder as MNIST comes in")
 
 

@@ -71,6 +71,7 @@ class Hyperparameters(eqx.Module):
     input_noise: Float[Array, ""]
     ema_decay: Float[Array, ""]
     warmup_steps: Float[Array, ""]
+    energy_warmup_steps: Float[Array, ""]
     total_steps: Float[Array, ""]
 
     @classmethod
@@ -84,7 +85,15 @@ class Hyperparameters(eqx.Module):
         return cls(
             **numbers,
             warmup_steps=jnp.asarray(config.warmup_epochs * num_batches, dtype),
+            energy_warmup_steps=jnp.asarray(config.energy_warmup_epochs * num_batches, dtype),
             total_steps=jnp.asarray(config.epochs * num_batches, dtype),
+        )
+
+    def energy_weight_at(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """Linear warm-up to the weight."""
+        done = step.astype(self.total_steps.dtype)
+        return self.energy_weight * jnp.minimum(
+            1, (done + 1) / jnp.maximum(self.energy_warmup_steps, 1)
         )
 
     def learning_rate_at(self, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -183,7 +192,7 @@ def step(
         state.graph,
         inputs + hyper.input_noise * noise,
         labels,
-        hyper.energy_weight,
+        hyper.energy_weight_at(state.step),
         method,
         _key(state, "probe"),
     )

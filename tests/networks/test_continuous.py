@@ -132,3 +132,19 @@ def test_the_same_seed_draws_the_same_network():
 def test_impossible_networks_are_refused(sizes, options, message):
     with pytest.raises(InputError, match=message):
         ContinuousClassifier(*sizes, **options, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("velocity", "message"),
+    [
+        (lambda x: x[:, :2], r"\[n, 5\], where the paths begin, but gives \[1, 2\]"),
+        (lambda x: x @ jnp.ones((3, 5)), "cannot take them"),
+    ],
+)
+def test_a_velocity_of_another_dimension_is_refused(velocity, message):
+    class Given(nnx.Module):
+        def __call__(self, t, x):
+            return velocity(x)
+
+    with pytest.raises(InputError, match=message):
+        ContinuousClassifier(5, 3, velocity=Given(), rngs=nnx.Rngs(0))

@@ -22,6 +22,7 @@ BAD = {
     "clip_norm": [0.0, -1.0],
     "input_noise": [-0.1, math.inf],
     "energy_weight": [-0.05, math.nan, math.inf, True, "0.05", np.ones(2)],
+    "energy_warmup_epochs": [-1, 0.5],
     "ema_decay": [-0.1, 1.0, math.nan, True],
     "validation_fraction": [-0.1, 1.0, "0.1"],
     "patience": [-1, 0.5],

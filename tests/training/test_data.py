@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from geojax._core.errors import InputError
-from geojax.training import Samples, Split, load_digits_split, load_samples, stratified_split
+from geojax.training import (
+    Samples,
+    Split,
+    load_digits_split,
+    load_idx_split,
+    load_samples,
+    stratified_split,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,32 @@ class TestDigits:
     def test_pixels_are_between_zero_and_one(self, split):
         assert split.train.inputs.dtype == np.float32
         assert (split.train.inputs.min(), split.train.inputs.max()) == (0.0, 1.0)
+
+
+class TestIdx:
+    def folder(self, place, counts=(5, 3), name="{}-{}-ubyte"):
+        """Images of 2 x 2 pixels in the files of MNIST."""
+        for part, count in zip(("train", "t10k"), counts, strict=True):
+            images = np.arange(4 * count, dtype=np.uint8).reshape(count, 2, 2)
+            for kind, array in (("images-idx3", images), ("labels-idx1", np.arange(count) % 3)):
+                head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+                data = head + array.astype(np.uint8).tobytes()
+                (place / name.format(part, kind)).write_bytes(data)
+        return place
+
+    @pytest.mark.parametrize("dotted", [False, True])
+    def test_files(self, tmp_path, dotted):
+        split = load_idx_split(self.folder(tmp_path))
+        if dotted:
+            for file in list(tmp_path.iterdir()):
+                file.rename(file.with_name(file.name.replace("-idx", ".idx")))
+            split = load_idx_split(tmp_path)
+        assert (len(split.train), len(split.test), split.test.num_classes) == (5, 3, 3)
+        np.testing.assert_allclose(split.train.inputs, np.arange(20.0).reshape(5, 4) / 255)
+
+    def test_empty_files(self, tmp_path):
+        with pytest.raises(InputError, match=r"t10k has images of shape \[0, 2, 2\]"):
+            load_idx_split(self.folder(tmp_path, counts=(5, 0)))
 
 
 class TestSplit:

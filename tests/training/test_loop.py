@@ -115,7 +115,7 @@ class TestTraces:
         assert len(traced) == 1
         for change in (
             {"epochs": 5},
-            {"energy_weight": 0.3},
+            {"energy_weight": 0.3, "energy_warmup_epochs": 2},
             {"learning_rate": 1e-3, "warmup_epochs": 1},
             {"weight_decay": 0.1, "clip_norm": 3.0, "input_noise": 0.0},
             {"seed": 8},

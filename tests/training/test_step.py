@@ -164,6 +164,15 @@ def test_schedule_warms_up_and_cools_down():
     np.testing.assert_allclose(rates[50], 0.005, rtol=1e-12)
 
 
+def test_the_price_warms_up():
+    config = TrainConfig(epochs=10, energy_warmup_epochs=2, energy_weight=0.5)
+    for warm, expected in ((2, 0.05 * np.arange(1, 11)), (0, np.full(10, 0.5))):
+        hyper = steps.Hyperparameters.of(config.replace(energy_warmup_epochs=warm), 5, np.float64)
+        weights = np.array([hyper.energy_weight_at(jnp.array(k)) for k in range(51)])
+        np.testing.assert_allclose(weights[:10], expected, rtol=1e-12)
+        assert np.all(weights[10:] == 0.5)
+
+
 def test_no_sample_is_seen_twice_in_an_epoch(model, config, data):
     """The order is a permutation, drawn anew each epoch."""
     orders = []
