@@ -286,7 +286,7 @@ def _derivatives(model, inputs, states) -> dict[str, Any]:
         _jacobian(layer, state) for layer, state in zip(model.layers(inputs), states, strict=False)
     ]
     slope = _jacobian(model.read, states[-1])
-    root = _jacobian(amplitudes, model.read(states[-1]))
+    root = _jacobian(Partial(amplitudes), model.read(states[-1]))
     sizes, fisher_sizes = [], []
     for step in (None, *reversed(steps)):
         slope = slope if step is None else slope @ step
