@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax.complexity.defect import geodesic_defect
+from geojax.complexity.fisher import amplitudes
 from geojax.complexity.measures import Measures, stretches
 from geojax.flows import Path, jacobians
 from geojax.kernels import Gaussian
@@ -285,10 +286,12 @@ def _derivatives(model, inputs, states) -> dict[str, Any]:
         _jacobian(layer, state) for layer, state in zip(model.layers(inputs), states, strict=False)
     ]
     slope = _jacobian(model.read, states[-1])
-    sizes = [np.linalg.norm(slope, axis=(-2, -1))]
-    for step in reversed(steps):
-        slope = slope @ step
+    root = _jacobian(Partial(amplitudes), model.read(states[-1]))
+    sizes, fisher_sizes = [], []
+    for step in (None, *reversed(steps)):
+        slope = slope if step is None else slope @ step
         sizes.append(np.linalg.norm(slope, axis=(-2, -1)))
+        fisher_sizes.append(np.linalg.norm(root @ slope, axis=(-2, -1)))
     product = np.broadcast_to(
         np.eye(steps[0].shape[-1], dtype=slope.dtype), steps[0].shape[:1] + steps[0].shape[-1:] * 2
     )
@@ -298,4 +301,5 @@ def _derivatives(model, inputs, states) -> dict[str, Any]:
     return {
         "singular_values": tuple(np.linalg.svd(product, compute_uv=False) for product in products),
         "sensitivity": np.stack(sizes[::-1]),
+        "fisher_sensitivity": np.stack(fisher_sizes[::-1]),
     }

@@ -51,6 +51,7 @@ class Measures(eqx.Module):
             arrays `[m, r_k]` in descending order.
         sensitivity: Frobenius norm of the derivative of the logits in each state, for the same
             samples, `[L + 1, m]`.
+        fisher_sensitivity: the same for the probabilities in the Fisher metric.
         logits: `[n, classes]`.
         deleted: logits without layer k, `[L, n, classes]`.
         swapped: logits with the layers k and k + 1 swapped, `[L - 1, n, classes]`.
@@ -67,6 +68,7 @@ class Measures(eqx.Module):
     scale: float | None = eqx.field(static=True, default=None)
     singular_values: tuple[Float[np.ndarray, "m _"], ...] | None = None
     sensitivity: Float[np.ndarray, "states m"] | None = None
+    fisher_sensitivity: Float[np.ndarray, "states m"] | None = None
     logits: Float[np.ndarray, "n classes"] | None = None
     deleted: Float[np.ndarray, "l n classes"] | None = None
     swapped: Float[np.ndarray, "pairs n classes"] | None = None
@@ -119,6 +121,8 @@ class Measures(eqx.Module):
             found["commutator"] = self.commutator
         if self.sensitivity is not None:
             found["sensitivity"] = self.sensitivity
+        if self.fisher_sensitivity is not None:
+            found["fisher_sensitivity"] = self.fisher_sensitivity
         for name, other in (("deletion", self.deleted), ("swap", self.swapped)):
             if other is None:
                 continue
@@ -135,7 +139,6 @@ class Measures(eqx.Module):
         for name in ("length", "length_over_chord", "energy"):
             found[name] = getattr(self, name)
         profiles = {name: _mean_of_known(values) for name, values in self.profiles().items()}
-        profiles.pop("sensitivity", None)
         found |= profiles
         if self.defect is not None:
             found["geodesic_defect"] = self.defect
