@@ -46,6 +46,7 @@ from geojax.training.regularisers import (
     AbstractFieldRegulariser as AbstractFieldRegulariser,
     AbstractRegulariser as AbstractRegulariser,
     Divergence as Divergence,
+    GeodesicDefect as GeodesicDefect,
     HamiltonJacobi as HamiltonJacobi,
     JacobianNorm as JacobianNorm,
     KineticEnergy as KineticEnergy,

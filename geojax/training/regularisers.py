@@ -12,8 +12,11 @@ from jaxtyping import Array, Float
 
 from geojax._core import checks
 from geojax._core.errors import InputError
+from geojax.actions import Points
 from geojax.flows import AbstractFieldCost, Path
+from geojax.geodesics.equation import geodesic_field
 from geojax.kernels import AbstractRadialKernel
+from geojax.metrics import RKHS
 
 
 class AbstractRegulariser(eqx.Module):
@@ -203,6 +206,40 @@ class RKHSEnergy(AbstractFieldRegulariser):
         matrix = matrix + self.ridge * jnp.eye(len(x), dtype=x.dtype)
         momenta = jax.scipy.linalg.solve(matrix, velocity, assume_a="pos")
         return 0.5 * jnp.sum(momenta * velocity, axis=-1)
+
+
+class GeodesicDefect(AbstractFieldRegulariser):
+    """How far the motion of the batch is from a geodesic of a kernel's metric, `int |r|^2 dt`.
+
+    The momenta p of `RKHSEnergy` have the residual `r = dp/dt + (Dv)^T p` of the momentum
+    equation; its squared norm `r^T (K + ridge I) r` is split over the samples, and is zero for
+    geodesics. Unlike the energy it does not pull at the speed. It couples the samples as
+    `RKHSEnergy` does, and takes a derivative along the path.
+
+    Args:
+        kernel: radial kernel, whose scale is the length over which points move together.
+        ridge: added to the diagonal of the kernel matrix.
+
+    Reference: [younes2010shapes]
+    """
+
+    kernel: AbstractRadialKernel
+    ridge: float = eqx.field(static=True, default=1e-3)
+
+    def __check_init__(self):
+        checks.positive(self.ridge, "ridge")
+
+    def price(self, field, t, x, velocity, probe):
+        def matrix(x):
+            return self.kernel(x, x) + self.ridge * jnp.eye(len(x), dtype=x.dtype)
+
+        def momenta(t, x):
+            return jax.scipy.linalg.solve(matrix(x), field(t, x), assume_a="pos")
+
+        t = jnp.asarray(t, x.dtype)
+        p, rate = jax.jvp(momenta, (t, x), (jnp.ones_like(t), velocity))
+        residual = rate - geodesic_field(RKHS(self.kernel), Points(), x, p)[1]
+        return jnp.sum(residual * (matrix(x) @ residual), axis=-1)
 
 
 class Mixture(AbstractRegulariser):

@@ -8,7 +8,9 @@ from flax import nnx
 
 from geojax._core.errors import InputError, NumericalError
 from geojax._core.results import RESULTS
+from geojax.actions import Points
 from geojax.flows import integrate
+from geojax.geodesics.equation import geodesic_field
 from geojax.kernels import Diracs, Gaussian
 from geojax.metrics import RKHS
 from geojax.networks import DensityFlow, PotentialNetwork, transport_gap
@@ -16,6 +18,7 @@ from geojax.training import (
     TOY_DENSITIES,
     DensityMethod,
     Divergence,
+    GeodesicDefect,
     HamiltonJacobi,
     JacobianNorm,
     KineticEnergy,
@@ -175,6 +178,26 @@ class TestPrices:
         energy = metric.energy(metric.sharp(Diracs(x, weights)))
         np.testing.assert_allclose(jnp.sum(found) / 1e-6, energy, rtol=1e-4)
 
+    def test_the_geodesic_defect_is_zero_for_geodesics(self):
+        """Of a field that moves as a geodesic does, to the first order in time."""
+        kernel, metric = Gaussian(1.0), RKHS(Gaussian(1.0))
+        q = jnp.array([[1.0, 0.5], [-0.3, 0.8], [0.2, -1.0]])
+        p = jnp.array([[0.5, -1.0], [1.5, 0.2], [-0.4, 0.3]])
+        moved, forced = geodesic_field(metric, Points(), q, p)
+
+        def field(turn):
+            return lambda t, x: kernel(x, q + t * moved) @ (p + turn * t * forced)
+
+        def price(turn):
+            rate = field(turn)
+            return GeodesicDefect(kernel, 1e-12).price(rate, jnp.array(0.0), q, rate(0.0, q), None)
+
+        np.testing.assert_allclose(price(1.0), 0.0, atol=1e-15)
+        # what is missing of dp/dt is the residual
+        expected = forced @ forced.T * kernel(q, q)
+        np.testing.assert_allclose(jnp.sum(price(0.0)), jnp.sum(expected), rtol=1e-8)
+        assert float(jnp.sum(price(0.0))) > 0.01
+
     def test_hamilton_jacobi(self):
         class Quadratic(nnx.Module):
             """phi = -|x|^2 / (2 (1 + t)), of which -grad phi = x / (1 + t) moves straight."""
@@ -221,6 +244,7 @@ class TestPrices:
             (lambda: Mixture([KineticEnergy()], [-1.0]), "weights must be at least 0"),
             (lambda: TaylorNorm(0), "order must be an integer of at least 1"),
             (lambda: RKHSEnergy(Gaussian(1.0), 0.0), "ridge must be positive"),
+            (lambda: GeodesicDefect(Gaussian(1.0), 0.0), "ridge must be positive"),
         ],
     )
     def test_refusals(self, call, message):
