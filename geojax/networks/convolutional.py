@@ -75,6 +75,29 @@ def _pool(images: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ c"]:
     )
 
 
+class MeanReadout(nnx.Linear):
+    """Logits of flat images, linear in the mean over their pixels: the place does not matter.
+
+    Give it to `ContinuousClassifier(..., head=...)` beside a `ConvolutionalVelocity`.
+
+    Args:
+        in_features: channels of the images.
+        out_features: number of classes.
+        options: of `nnx.Linear`, such as `param_dtype` and `rngs`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> head, x = MeanReadout(2, 3, rngs=nnx.Rngs(0)), jnp.arange(16.0).reshape(1, 16)
+        >>> head(x).shape, bool(jnp.allclose(head(x), head(jnp.roll(x, 4, axis=1))))
+        ((1, 3), True)
+    """
+
+    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
+        pixels = inputs.reshape(*inputs.shape[:-1], -1, self.in_features)
+        return super().__call__(jnp.mean(pixels, axis=-2), out_sharding)
+
+
 class ConvolutionalNetwork(AbstractNetwork):
     """Classifies images by local generators that commute with translations.
 
@@ -153,9 +176,10 @@ class ConvolutionalNetwork(AbstractNetwork):
             _convolution(channels, channels, kernel_size, periodic, **options)
             for _ in range(sum(self.stages))
         )
-        self.averaged = head == "mean"
-        read = channels if self.averaged else channels * math.prod(last)
-        self.head = nnx.Linear(read, num_classes, **options)
+        if head == "mean":
+            self.head = MeanReadout(channels, num_classes, **options)
+        else:
+            self.head = nnx.Linear(channels * math.prod(last), num_classes, **options)
 
     def start(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch d0"]:
         return _on_images(self.lift, self.image_shape)(inputs)
@@ -171,10 +195,7 @@ class ConvolutionalNetwork(AbstractNetwork):
         return maps
 
     def read(self, states: Float[Array, "*batch dL"]) -> Float[Array, "*batch classes"]:
-        if not self.averaged:
-            return self.head(states)
-        pixels = states.reshape(*states.shape[:-1], -1, self.channels)
-        return self.head(jnp.mean(pixels, axis=-2))
+        return self.head(states)
 
     def _layer(self, generator: nnx.Conv) -> Layer:
         activation = ACTIVATIONS[self.activation]

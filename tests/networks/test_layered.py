@@ -18,6 +18,7 @@ from geojax.networks import (
     ConvolutionalVelocity,
     FractalNetwork,
     Layers,
+    MeanReadout,
     MomentumNetwork,
     PlainNetwork,
     RecurrentNetwork,
@@ -240,6 +241,13 @@ class TestSignals:
             change = jnp.max(jnp.abs(model(jnp.roll(x, 3, axis=1)) - model(x)))
             assert bool(change > 1e-3) == moved
             assert moved or float(change) < 1e-13
+
+    def test_a_flow_may_be_read_by_the_mean(self, x):
+        head = MeanReadout(2, 3, rngs=rngs(), param_dtype=jnp.float64)
+        model = ContinuousClassifier(8, 3, widths=(2,), head=head, rngs=rngs(), **F64)
+        means = np.asarray(x).reshape(5, 4, 2).mean(axis=1)
+        logits = means @ np.asarray(head.kernel[...]) + np.asarray(head.bias[...])
+        np.testing.assert_allclose(model.read(x), logits, atol=1e-14)
 
     def test_a_lift_halves_the_length_alone(self, x):
         lift = ConvolutionalLift((1, 8, 1), (2, 3), kernel_size=(1, 3), rngs=rngs(), **F64)
