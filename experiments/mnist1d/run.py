@@ -28,6 +28,7 @@ from geojax.networks import (
     ConvolutionalNetwork,
     ConvolutionalVelocity,
     Layers,
+    MeanReadout,
     PlainNetwork,
     RecurrentNetwork,
     ResidualNetwork,
@@ -54,6 +55,7 @@ BASELINES = {
     "CNN, flat head": "CNN",
     "CNN": "CNN",
     "residual CNN": "CNN",
+    "continuous CNN, flat head": "CNN",
     "continuous CNN": "CNN",
     "gated RNN": "GRU",
 }
@@ -93,12 +95,17 @@ def make(name: str, rngs: nnx.Rngs) -> Any:
             )  # fmt: skip
         case "CNN" | "residual CNN":
             return ConvolutionalNetwork(SHAPE, CLASSES, residual="residual" in name, **deep)
-        case "continuous CNN":
-            lift = ConvolutionalLift(SHAPE, (14,), kernel_size=(1, 5), rngs=rngs)
+        case "continuous CNN" | "continuous CNN, flat head":
+            flat = "flat" in name
+            channels = 14 if flat else 20
+            lift = ConvolutionalLift(SHAPE, (channels,), kernel_size=(1, 5), rngs=rngs)
             velocity = ConvolutionalVelocity(
-                lift.lifted_shape, 14, kernel_size=(1, 5), rngs=rngs, **SIGNAL
+                lift.lifted_shape, channels, kernel_size=(1, 5), rngs=rngs, **SIGNAL
             )
-            return ContinuousClassifier(LENGTH, CLASSES, velocity=velocity, lift=lift, rngs=rngs)
+            head = None if flat else MeanReadout(channels, CLASSES, rngs=rngs)
+            return ContinuousClassifier(
+                LENGTH, CLASSES, velocity=velocity, lift=lift, head=head, rngs=rngs
+            )
         case "gated RNN":
             return RecurrentNetwork(LENGTH, 1, CLASSES, width=47, rngs=rngs)
     raise ValueError(name)
