@@ -145,7 +145,8 @@ class Measures(eqx.Module):
         if self.singular_values is not None:
             largest, smallest = self.singular_values[-1][:, 0], self.singular_values[-1][:, -1]
             with np.errstate(divide="ignore", invalid="ignore"):
-                condition = np.log10(largest / smallest)
+                # not of the quotient, which may be too large for its precision
+                condition = np.log10(largest) - np.log10(smallest)
             found["largest_singular_value"], found["smallest_singular_value"] = largest, smallest
             found["log_condition"] = condition
         if self.sensitivity is not None:

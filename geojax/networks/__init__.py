@@ -13,6 +13,7 @@ from geojax.networks.convolutional import (
     ConvolutionalLift as ConvolutionalLift,
     ConvolutionalNetwork as ConvolutionalNetwork,
     ConvolutionalVelocity as ConvolutionalVelocity,
+    MeanReadout as MeanReadout,
 )
 from geojax.networks.convolve import convolve as convolve
 from geojax.networks.couplings import RESPONSES as RESPONSES, Convolution as Convolution

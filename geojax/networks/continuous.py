@@ -78,6 +78,8 @@ class ContinuousClassifier(AbstractNetwork):
         velocity: a module `velocity(t, x)` in its place, such as `ConvolutionalVelocity`.
         lift: a module that makes the start of the path of an input, `[..., d] -> [..., d0]`, such
             as `ConvolutionalLift`; the input itself if None. The path begins after it.
+        head: a module that reads the logits off the end of the path, such as `MeanReadout`; a
+            linear map of the whole end if None.
         rngs: where the initial parameters are drawn from.
 
     Raises:
@@ -106,6 +108,7 @@ class ContinuousClassifier(AbstractNetwork):
         dtype: Any = jnp.float32,
         velocity: nnx.Module | None = None,
         lift: nnx.Module | None = None,
+        head: nnx.Module | None = None,
         rngs: nnx.Rngs,
     ):
         self.num_features = checks.count(num_features, "num_features")
@@ -119,7 +122,9 @@ class ContinuousClassifier(AbstractNetwork):
             )
         _check_velocity(velocity, dimension, dtype)
         self.velocity = velocity
-        self.head = nnx.Linear(dimension, num_classes, param_dtype=dtype, rngs=rngs)
+        if head is None:
+            head = nnx.Linear(dimension, num_classes, param_dtype=dtype, rngs=rngs)
+        self.head = head
 
     def start(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch d0"]:
         """The state before the path begins."""

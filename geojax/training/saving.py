@@ -55,10 +55,11 @@ def save_model(
             f"Argument model must be a ContinuousClassifier, but is a {type(model).__name__}; save "
             "the arrays of other models with geojax.io.save_arrays."
         )
-    if model.lift is not None or not isinstance(model.velocity, VelocityNetwork):
+    made = isinstance(model.velocity, VelocityNetwork) and type(model.head) is nnx.Linear
+    if model.lift is not None or not made:
         raise InputError(
-            "Argument model must have the velocity that its configuration makes, and no lift; save "
-            "the arrays of other models with geojax.io.save_arrays."
+            "Argument model must have the velocity and the head that its configuration makes, and "
+            "no lift; save the arrays of other models with geojax.io.save_arrays."
         )
     arrays = {name: np.asarray(value[...]) for name, value in _parameters(model).items()}
     sizes = {"num_features": model.num_features, "num_classes": model.num_classes}

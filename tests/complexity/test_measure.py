@@ -9,7 +9,7 @@ from flax import nnx
 from geojax import integrate, measure, shoot
 from geojax._core.errors import InputError
 from geojax.actions import Points
-from geojax.complexity import geodesic_defect
+from geojax.complexity import Measures, geodesic_defect
 from geojax.complexity.measures import stretches
 from geojax.kernels import Gaussian
 from geojax.metrics import RKHS
@@ -41,6 +41,13 @@ class TestLinearLayers:
             )
         condition = np.linalg.cond(B @ C @ A)
         np.testing.assert_allclose(found.figures()["log_condition"], np.log10(condition))
+
+    def test_a_condition_beyond_the_largest_number(self):
+        one = np.ones(1)
+        extreme = Measures((2, 2), one, one, one, np.ones((1, 1)), singular_values=(
+            np.ones((1, 2)), np.array([[1e200, 1e-200]])
+        ))  # fmt: skip
+        np.testing.assert_allclose(extreme.figures()["log_condition"], 400.0)
 
     def test_sensitivity_is_the_norm_of_what_follows(self, x):
         found = measure(linear(A, C, B), x, group_size=0, num_jacobians=2)

@@ -18,6 +18,7 @@ from geojax.networks import (
     ConvolutionalVelocity,
     FractalNetwork,
     Layers,
+    MeanReadout,
     MomentumNetwork,
     PlainNetwork,
     RecurrentNetwork,
@@ -197,6 +198,64 @@ class TestTranslations:
         shifted = model.path(self.shifted(x, (4, 6, 1)), num_steps=4).end
         np.testing.assert_allclose(self.shifted(end, (4, 6, 1)), shifted, atol=1e-13)
         assert float(jnp.max(jnp.abs(end - x))) > 1e-2
+
+
+class TestSignals:
+    """Images of height 1, whose kernels and halvings know of one axis alone."""
+
+    def model(self, **options):
+        options = dict(channels=2, stages=(1, 1), kernel_size=(1, 3), periodic=False) | options
+        return ConvolutionalNetwork((1, 8, 1), 3, rngs=rngs(), **options, **F64)
+
+    def test_layers_by_hand(self, x):
+        model = self.model(head="flat", residual=False)
+
+        def convolved(signals, layer):
+            padded = np.pad(signals, ((0, 0), (1, 1), (0, 0)))
+            windows = np.stack([padded[:, k : k + signals.shape[1]] for k in range(3)], axis=2)
+            kernel, bias = np.asarray(layer.kernel[...])[0], np.asarray(layer.bias[...])
+            return np.einsum("nwkc,kco->nwo", windows, kernel) + bias
+
+        first, second = model.generators
+        state = np.tanh(convolved(convolved(np.asarray(x)[..., None], model.lift), first))
+        state = 0.5 * (state[:, ::2] + state[:, 1::2])
+        state = np.tanh(convolved(state, second)).reshape(5, 8)
+        np.testing.assert_allclose(model.states(x)[-1], state, atol=1e-13)
+        logits = state @ np.asarray(model.head.kernel[...]) + np.asarray(model.head.bias[...])
+        np.testing.assert_allclose(model(x), logits, atol=1e-13)
+
+    def test_a_square_kernel_is_its_middle_row(self, x):
+        """What is above and below a signal is zero."""
+        square, row = self.model(kernel_size=3), self.model()
+        for big, small in zip(
+            (square.lift, *square.generators), (row.lift, *row.generators), strict=True
+        ):
+            assert small.kernel.shape[:2] == (1, 3)
+            small.kernel[...] = big.kernel[...][1:2]
+        np.testing.assert_allclose(row(x), square(x), atol=1e-13)
+
+    def test_a_flat_head_sees_the_place(self, x):
+        """The mean does not, on a ring."""
+        for head, moved in (("mean", False), ("flat", True)):
+            model = self.model(head=head, stages=(2,), periodic=True)
+            change = jnp.max(jnp.abs(model(jnp.roll(x, 3, axis=1)) - model(x)))
+            assert bool(change > 1e-3) == moved
+            assert moved or float(change) < 1e-13
+
+    def test_a_flow_may_be_read_by_the_mean(self, x):
+        head = MeanReadout(2, 3, rngs=rngs(), param_dtype=jnp.float64)
+        model = ContinuousClassifier(8, 3, widths=(2,), head=head, rngs=rngs(), **F64)
+        means = np.asarray(x).reshape(5, 4, 2).mean(axis=1)
+        logits = means @ np.asarray(head.kernel[...]) + np.asarray(head.bias[...])
+        np.testing.assert_allclose(model.read(x), logits, atol=1e-14)
+
+    def test_a_lift_halves_the_length_alone(self, x):
+        lift = ConvolutionalLift((1, 8, 1), (2, 3), kernel_size=(1, 3), rngs=rngs(), **F64)
+        assert lift.lifted_shape == (1, 2, 3)
+        assert lift(x).shape == (5, 6)
+        velocity = ConvolutionalVelocity(lift.lifted_shape, kernel_size=(1, 3), rngs=rngs(), **F64)
+        assert velocity.spread.kernel.shape[:2] == (1, 3)
+        assert velocity(jnp.array(0.5), lift(x)).shape == (5, 6)
 
 
 class TestRecurrent:
@@ -386,6 +445,12 @@ class TestLayers:
         (lambda: PlainNetwork(3, 2, depth=0, rngs=rngs()), "depth"),
         (lambda: ConvolutionalNetwork((3, 4, 1), 2, stages=(1, 1), rngs=rngs()), "be halved"),
         (lambda: ConvolutionalNetwork((3, 4), 2, rngs=rngs()), "height, width, channels"),
+        (lambda: ConvolutionalNetwork((1, 1, 4), 2, stages=(1, 1), rngs=rngs()), "be halved"),
+        (lambda: ConvolutionalLift((1, 6, 1), (2, 2), rngs=rngs()), "1 x 6 pixels are halved"),
+        (
+            lambda: ConvolutionalNetwork((4, 4, 1), 2, kernel_size=(1, 2, 3), rngs=rngs()),
+            r"one number or \(height, width\)",
+        ),
         (lambda: FractalNetwork(3, 2, activation="tanhh", rngs=rngs()), "did you mean 'tanh'"),
         (lambda: ShootingNetwork(3, 2, scale=0.0, rngs=rngs()), "scale must be positive"),
     ],
@@ -393,6 +458,11 @@ class TestLayers:
 def test_impossible_networks(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_unknown_head():
+    with pytest.raises(Exception, match="head"):  # the type checker of the tests may be first
+        ConvolutionalNetwork((4, 4, 1), 2, head="max", rngs=rngs())
 
 
 def test_unknown_cell():

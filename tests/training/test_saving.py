@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from geojax._core.errors import InputError, StorageError
+from geojax.networks import MeanReadout
 from geojax.training import TrainConfig, create_model, load_model, save_model
 
 CONFIG = TrainConfig(widths=(6, 5), activation="tanh", energy_weight=0.125, seed=4)
@@ -79,6 +80,14 @@ def test_a_configuration_of_another_model(model, tmp_path):
 def test_another_kind_of_model(tmp_path):
     with pytest.raises(InputError, match="must be a ContinuousClassifier, but is a Linear"):
         save_model(tmp_path, nnx.Linear(2, 2, rngs=nnx.Rngs(0)), CONFIG)
+
+
+def test_a_head_that_the_configuration_does_not_make(model, tmp_path):
+    """Its arrays have the shapes of those of the usual head, which would read other answers."""
+    kernel = model.head.kernel[...]
+    model.head = MeanReadout(3, 2, param_dtype=kernel.dtype, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="the head that its configuration makes"):
+        save_model(tmp_path / "new", model, CONFIG)
 
 
 def test_no_such_folder(tmp_path):
