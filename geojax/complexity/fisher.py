@@ -146,7 +146,13 @@ def fisher_norm(
 @eqx.filter_jit
 def _pulled_back(parameters, variation, inputs, graph, rest, options):
     def answers(parameters):
-        return amplitudes(nnx.merge(graph, parameters, rest)(inputs, **options))
+        logits = nnx.merge(graph, parameters, rest)(inputs, **options)
+        if logits.ndim != 2 or logits.shape[1] < 2:
+            raise InputError(
+                "Argument model must give logits of at least two classes, [n, c], but gives "
+                f"{list(logits.shape)}."
+            )
+        return amplitudes(logits)
 
     return _norm(jax.jvp(answers, (parameters,), (variation,))[1])
 

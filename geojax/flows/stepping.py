@@ -244,7 +244,13 @@ def _first_step(term, t0, t1, y, solver, controller) -> Float[Array, ""] | None:
 
     diffrax has this rule, but not for the terms that it wraps itself: it always begins with 0.01.
     """
+    if isinstance(controller, diffrax.ClipStepSizeController):
+        controller = controller.controller
     if not isinstance(controller, diffrax.PIDController):
+        return None
+    order = controller.error_order
+    order = solver.error_order(term) if order is None else order
+    if order is None:
         return None
     norm, span = controller.norm, t1 - t0
     scale = jax.tree.map(lambda x: controller.atol + jnp.abs(x) * controller.rtol, y)
@@ -261,9 +267,11 @@ def _first_step(term, t0, t1, y, solver, controller) -> Float[Array, ""] | None:
     ahead = jax.tree.map(lambda x, v: x + (trial * v).astype(x.dtype), y, slope)
     turned = jax.tree.map(jnp.subtract, term.vf(t0 + trial, ahead, None), slope)
     fastest = jnp.maximum(speed, size(turned) / trial)
-    exponent = 1.0 / solver.error_order(term)
-    wanted = (0.01 / jnp.maximum(fastest, 1e-15)) ** exponent
-    return jax.lax.stop_gradient(jnp.minimum(jnp.minimum(100 * trial, wanted), span))
+    wanted = (0.01 / jnp.maximum(fastest, jnp.finfo(span.dtype).tiny)) ** (1.0 / order)
+    first = jnp.minimum(jnp.minimum(100 * trial, wanted), span)
+    # a tolerance of zero at a zero, or sizes beyond the precision
+    usable = jnp.isfinite(first) & (first > 0)
+    return jax.lax.stop_gradient(jnp.where(usable, first, jnp.minimum(0.01, span)))
 
 
 def _evaluations(solver: Any, num_steps, *, fresh: bool = False) -> Int[Array, ""]:

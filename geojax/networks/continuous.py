@@ -83,7 +83,7 @@ class ContinuousClassifier(AbstractNetwork):
         rngs: where the initial parameters are drawn from.
 
     Raises:
-        InputError: sizes that cannot be, or a velocity of another dimension than the states.
+        InputError: sizes that cannot be, or a velocity or a head of other dimensions.
 
     Example:
         >>> import jax.numpy as jnp
@@ -120,10 +120,12 @@ class ContinuousClassifier(AbstractNetwork):
             velocity = VelocityNetwork(
                 dimension, widths, activation=activation, dtype=dtype, rngs=rngs
             )
-        _check_velocity(velocity, dimension, dtype)
+        time, states = (jax.ShapeDtypeStruct(x, dtype) for x in ((), (1, dimension)))
+        _check_answer("velocity", dimension, velocity, time, states)
         self.velocity = velocity
         if head is None:
             head = nnx.Linear(dimension, num_classes, param_dtype=dtype, rngs=rngs)
+        _check_answer("head", num_classes, head, states)
         self.head = head
 
     def start(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch d0"]:
@@ -155,18 +157,18 @@ class ContinuousClassifier(AbstractNetwork):
         return self.head(states)
 
 
-def _check_velocity(velocity: Any, dimension: int, dtype: Any) -> None:
-    states = jax.ShapeDtypeStruct((1, dimension), dtype)
+def _check_answer(name: str, dimension: int, function: Any, *arguments: Any) -> None:
+    """Raise unless a function of states, the last argument, has answers of a dimension."""
     try:
-        moved = jax.eval_shape(velocity, jax.ShapeDtypeStruct((), dtype), states)
-        found = f"gives {list(moved.shape)}"
-        good = moved.shape == states.shape
+        answer = jax.eval_shape(function, *arguments)
+        good = getattr(answer, "shape", None) == (1, dimension)
+        found = f"gives {list(answer.shape)}" if hasattr(answer, "shape") else "gives no array"
     except (TypeError, ValueError) as error:
         good, found = False, f"cannot take them ({error})"
     if not good:
         raise InputError(
-            f"Argument velocity must give velocities [n, {dimension}] at states [n, {dimension}], "
-            f"where the paths begin, but {found}."
+            f"Argument {name} must give [1, {dimension}] at states {list(arguments[-1].shape)}, "
+            f"where the paths lead, but {found}."
         )
 
 

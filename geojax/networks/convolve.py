@@ -34,7 +34,7 @@ def convolve(
 
     Hand it to a layer of your own, `nnx.Conv(..., conv_general_dilated=convolve)`, when a velocity
     that is to be integrated contains it. What is no plain convolution of images (other axes,
-    groups, a precision) goes to JAX's own.
+    groups, a precision, shares of `jax.shard_map`) goes to JAX's own.
 
     Args:
         lhs: images, `[n, height, width, channels]`.
@@ -60,30 +60,33 @@ def convolve(
         and numbers == jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, _NUMBERS)
         and feature_group_count == 1
         and all(value is None for value in options.values())
+        and jax.config.jax_default_matmul_precision is None  # pyright: ignore
         and lhs.dtype == rhs.dtype
         and jnp.issubdtype(lhs.dtype, jnp.floating)
         and not (isinstance(padding, str) and max(lhs_dilation) > 1)
+        # the shares of `jax.shard_map` have types of their own
+        and not any(getattr(jax.typeof(x), "vma", None) for x in (lhs, rhs))
     )
-    if not plain:
-        return jax.lax.conv_general_dilated(
-            lhs,
-            rhs,
-            strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            numbers,
-            feature_group_count,
-            **options,
-        )
-    if isinstance(padding, str):
-        sizes = _dilated(rhs.shape[:2], rhs_dilation)
-        padding = jax.lax.padtype_to_pads(lhs.shape[1:3], sizes, strides, padding)
-    padding = tuple((int(low), int(high)) for low, high in padding)
-    return _convolve.bind(
-        lhs, rhs, strides=strides, padding=padding, lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation,
-    )  # fmt: skip
+    if plain and isinstance(padding, str):
+        window = _dilated(rhs.shape[:2], rhs_dilation)
+        padding = jax.lax.padtype_to_pads(lhs.shape[1:3], window, strides, padding)
+    if plain:
+        padding = tuple((int(low), int(high)) for low, high in padding)
+        settings = {"strides": strides, "padding": padding}
+        settings |= {"lhs_dilation": lhs_dilation, "rhs_dilation": rhs_dilation}
+        if 0 not in (*lhs.shape, *rhs.shape, *_shape(lhs, rhs, **settings)):
+            return _convolve.bind(lhs, rhs, **settings)
+    return jax.lax.conv_general_dilated(
+        lhs,
+        rhs,
+        strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        numbers,
+        feature_group_count,
+        **options,
+    )
 
 
 def _native(lhs, rhs, *, strides, padding, lhs_dilation, rhs_dilation):
@@ -96,10 +99,13 @@ def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
     return tuple((n - 1) * d + 1 for n, d in zip(sizes, dilation, strict=True))
 
 
-def _abstract(lhs, rhs, **options):
+def _shape(lhs, rhs, **settings):
     kinds = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (lhs, rhs)]
-    shape = jax.eval_shape(functools.partial(_native, **options), *kinds).shape
-    return lhs.update(shape=shape)
+    return jax.eval_shape(functools.partial(_native, **settings), *kinds).shape
+
+
+def _abstract(lhs, rhs, **settings):
+    return lhs.update(shape=_shape(lhs, rhs, **settings))
 
 
 def _extents(lhs, rhs, out, strides, lhs_dilation, rhs_dilation):

@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import PyTree
 
-from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS
 from geojax.training import step as steps
@@ -137,7 +136,6 @@ def fit(
             f"Argument batch_size must be a multiple of the {mesh.size} devices that share each "
             f"batch, but is {config.batch_size}."
         )
-    checks.count(checkpoint_every, "checkpoint_every")
     dtype = jax.dtypes.canonicalize_dtype(data.inputs.dtype)
     root = jax.random.key(config.seed)
     if model is None:

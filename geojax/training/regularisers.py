@@ -212,9 +212,10 @@ class GeodesicDefect(AbstractFieldRegulariser):
     """How far the motion of the batch is from a geodesic of a kernel's metric, `int |r|^2 dt`.
 
     The momenta p of `RKHSEnergy` have the residual `r = dp/dt + (Dv)^T p` of the momentum
-    equation; its squared norm `r^T (K + ridge I) r` is split over the samples, and is zero for
-    geodesics. Unlike the energy it does not pull at the speed. It couples the samples as
-    `RKHSEnergy` does, and takes a derivative along the path.
+    equation; its squared norm `r^T (K + ridge I) r` is split over the samples (at least zero in
+    sum), and is zero for geodesics. It grows with the fourth power of the speed:
+    `geojax.complexity.geodesic_defect` measures the same residual over the length, without a unit.
+    It couples the samples as `RKHSEnergy` does, and takes a derivative along the path.
 
     Args:
         kernel: radial kernel, whose scale is the length over which points move together.

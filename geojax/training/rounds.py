@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import nnx
 
+from geojax._core import checks
 from geojax._core.errors import NumericalError
 from geojax._core.results import RESULTS
 from geojax.training.checkpoints import Checkpoints, Standing
@@ -60,8 +61,10 @@ def train(
         Where the training stands, and a result code.
 
     Raises:
+        InputError: a `checkpoint_every` below 1, or checkpoints of another training.
         NumericalError: a broken round.
     """
+    checks.count(checkpoint_every, "checkpoint_every")
     standing, saved = Standing(0, state, [], state.variables if validated else None), None
     if checkpoints is not None:
         saved = Checkpoints(checkpoints, identity(), checkpoint_every)

@@ -340,6 +340,17 @@ class TestAdaptive:
                 jax.effects_barrier()
                 assert int(path.num_evaluations) == len(calls), (solver, options)
 
+    @pytest.mark.parametrize(
+        ("atol", "x", "speed"), [(0.0, [1.0, 0.0], 1.0), (1e-12, [0.0, 0.0], 1e300)]
+    )
+    def test_a_first_step_is_found_at_any_tolerance(self, atol, x, speed):
+        """A tolerance of zero at a zero, and a velocity whose square overflows."""
+        controller = diffrax.PIDController(rtol=1e-3, atol=atol)
+        path = integrate(
+            lambda t, x: speed + 0 * x, jnp.array(x), stepsize_controller=controller, throw=False
+        )
+        assert int(path.num_steps) < 200
+
     def test_measuring_does_not_change_the_steps(self):
         def cost(t, x, v):
             return jnp.sin(400 * t) * jnp.ones_like(x[..., 0])

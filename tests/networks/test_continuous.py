@@ -137,8 +137,9 @@ def test_impossible_networks_are_refused(sizes, options, message):
 @pytest.mark.parametrize(
     ("velocity", "message"),
     [
-        (lambda x: x[:, :2], r"\[n, 5\], where the paths begin, but gives \[1, 2\]"),
+        (lambda x: x[:, :2], r"must give \[1, 5\] at states \[1, 5\].* gives \[1, 2\]"),
         (lambda x: x @ jnp.ones((3, 5)), "cannot take them"),
+        (lambda x: (x, x), "gives no array"),
     ],
 )
 def test_a_velocity_of_another_dimension_is_refused(velocity, message):
@@ -148,3 +149,9 @@ def test_a_velocity_of_another_dimension_is_refused(velocity, message):
 
     with pytest.raises(InputError, match=message):
         ContinuousClassifier(5, 3, velocity=Given(), rngs=nnx.Rngs(0))
+
+
+def test_a_head_of_other_classes_is_refused():
+    head = nnx.Linear(5, 4, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match=r"head must give \[1, 3\].* gives \[1, 4\]"):
+        ContinuousClassifier(5, 3, head=head, rngs=nnx.Rngs(0))

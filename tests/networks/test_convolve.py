@@ -88,3 +88,21 @@ def test_axes_are_in_order_in_loops():
 
     assert labels(convolve) == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
     assert len(labels(jax.lax.conv_general_dilated)) == 3
+
+
+def test_answers_without_pixels_have_derivatives():
+    x, w = jnp.ones((1, 2, 2, 1)), jnp.ones((3, 3, 1, 1))
+    loss = lambda x: jnp.sum(convolve(x, w, (1, 1), "VALID", dimension_numbers=NUMBERS))  # noqa: E731
+    np.testing.assert_array_equal(jax.grad(loss)(x), 0.0)
+
+
+def test_a_precision_that_is_set_is_kept():
+    x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
+
+    def lowered():
+        f = lambda x, w: convolve(x, w, (1, 1), "SAME", dimension_numbers=NUMBERS)  # noqa: E731
+        return jax.jit(f).lower(x, w).as_text()
+
+    with jax.default_matmul_precision("highest"):
+        assert "HIGHEST" in lowered()
+    assert "HIGHEST" not in lowered()

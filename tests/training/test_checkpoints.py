@@ -105,6 +105,8 @@ def test_other_trainings_go_on_as_well(data, tmp_path, train, stop):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(InputError, match="learning_rate"):
         train(data, checkpoints=tmp_path, learning_rate=0.1)
+    with pytest.raises(InputError, match="checkpoint_every"):
+        train(data, checkpoints=tmp_path, checkpoint_every=0)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "delete"])
