@@ -214,7 +214,7 @@ class TestSignals:
             padded = np.pad(signals, ((0, 0), (1, 1), (0, 0)))
             windows = np.stack([padded[:, k : k + signals.shape[1]] for k in range(3)], axis=2)
             kernel, bias = np.asarray(layer.kernel[...])[0], np.asarray(layer.bias[...])
-            return np.einsum("nwkc,kco->nwk", windows, kernel) + bias
+            return np.einsum("bwkc,kco->bwo", windows, kernel) + bias
 
         first, second = model.generators
         state = np.tanh(convolved(convolved(np.asarray(x)[..., None], model.lift), first))
