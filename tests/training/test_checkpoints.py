@@ -91,7 +91,9 @@ def equilibrium(data, **options):
     return fit_equilibrium(data, model, epochs=4, batch_size=32, cosine_every=0, **options)
 
 
-@pytest.mark.parametrize(("train", "stop"), [(density, 4), (equilibrium, 2)])
+@pytest.mark.parametrize(
+    ("train", "stop"), [pytest.param(density, 4, marks=pytest.mark.slow), (equilibrium, 2)]
+)
 def test_other_trainings_go_on_as_well(data, tmp_path, train, stop):
     whole = train(data)
     with pytest.raises(Stop):

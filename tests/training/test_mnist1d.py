@@ -71,6 +71,7 @@ def test_a_claim_is_lost_where_the_mean_is_below(experiment):
     assert not of(0.95)["no_larger"]
 
 
+@pytest.mark.slow
 def test_from_the_choice_of_settings_to_the_table(experiment, signals, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "RATES", (1e-9, 3e-2))
     monkeypatch.setattr(experiment, "NOISES", (0.1,))
