@@ -116,7 +116,8 @@ def fisher_norm(
         Norms, in units of the distance of distributions over one unit of time.
 
     Raises:
-        InputError: a variation of another structure or shape, or inputs that are not finite.
+        InputError: a variation of another structure or shape, inputs that are not finite, or
+            answers of fewer than two classes.
 
     Gradient: reverse, where something moves.
 

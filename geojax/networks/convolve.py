@@ -42,6 +42,9 @@ def convolve(
         window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers,
             feature_group_count, options: as for `jax.lax.conv_general_dilated`.
 
+    Raises:
+        TypeError, ValueError: shapes that do not fit, as JAX raises them.
+
     Gradient: forward and reverse, any order.
 
     Example:

@@ -180,7 +180,23 @@ class HamiltonJacobi(AbstractFieldRegulariser):
         return jnp.abs(rate - 0.5 * _squared(velocity))
 
 
-class RKHSEnergy(AbstractFieldRegulariser):
+class _Coupled(AbstractFieldRegulariser):
+    """A price of the momenta that a kernel gives to the motion of the batch as a whole."""
+
+    kernel: AbstractRadialKernel
+    ridge: float = eqx.field(static=True, default=1e-3)
+
+    def __check_init__(self):
+        checks.positive(self.ridge, "ridge")
+
+    def _matrix(self, x):
+        return self.kernel(x, x) + self.ridge * jnp.eye(len(x), dtype=x.dtype)
+
+    def _momenta(self, x, velocity):
+        return jax.scipy.linalg.solve(self._matrix(x), velocity, assume_a="pos")
+
+
+class RKHSEnergy(_Coupled):
     """The energy of the smoothest field of a kernel that moves the whole batch as it moves.
 
     With the kernel matrix K of the batch at a time and its velocities v, this is
@@ -195,20 +211,11 @@ class RKHSEnergy(AbstractFieldRegulariser):
     Reference: [younes2010shapes]
     """
 
-    kernel: AbstractRadialKernel
-    ridge: float = eqx.field(static=True, default=1e-3)
-
-    def __check_init__(self):
-        checks.positive(self.ridge, "ridge")
-
     def price(self, field, t, x, velocity, probe):
-        matrix = self.kernel(x, x)
-        matrix = matrix + self.ridge * jnp.eye(len(x), dtype=x.dtype)
-        momenta = jax.scipy.linalg.solve(matrix, velocity, assume_a="pos")
-        return 0.5 * jnp.sum(momenta * velocity, axis=-1)
+        return 0.5 * jnp.sum(self._momenta(x, velocity) * velocity, axis=-1)
 
 
-class GeodesicDefect(AbstractFieldRegulariser):
+class GeodesicDefect(_Coupled):
     """How far the motion of the batch is from a geodesic of a kernel's metric, `int |r|^2 dt`.
 
     The momenta p of `RKHSEnergy` have the residual `r = dp/dt + (Dv)^T p` of the momentum
@@ -224,23 +231,14 @@ class GeodesicDefect(AbstractFieldRegulariser):
     Reference: [younes2010shapes]
     """
 
-    kernel: AbstractRadialKernel
-    ridge: float = eqx.field(static=True, default=1e-3)
-
-    def __check_init__(self):
-        checks.positive(self.ridge, "ridge")
-
     def price(self, field, t, x, velocity, probe):
-        def matrix(x):
-            return self.kernel(x, x) + self.ridge * jnp.eye(len(x), dtype=x.dtype)
-
         def momenta(t, x):
-            return jax.scipy.linalg.solve(matrix(x), field(t, x), assume_a="pos")
+            return self._momenta(x, field(t, x))
 
         t = jnp.asarray(t, x.dtype)
         p, rate = jax.jvp(momenta, (t, x), (jnp.ones_like(t), velocity))
         residual = rate - geodesic_field(RKHS(self.kernel), Points(), x, p)[1]
-        return jnp.sum(residual * (matrix(x) @ residual), axis=-1)
+        return jnp.sum(residual * (self._matrix(x) @ residual), axis=-1)
 
 
 class Mixture(AbstractRegulariser):
