@@ -36,7 +36,8 @@ def save_model(
         The path of the archive.
 
     Raises:
-        InputError: another kind of model, or one that does not fit the configuration.
+        InputError: another kind of model, one with layers that compute in another way, or one that
+            does not fit the configuration.
         StorageError: the folder cannot be written.
 
     Example:
@@ -61,6 +62,9 @@ def save_model(
             "Argument model must have the velocity and the head that its configuration makes, and "
             "no lift; save the arrays of other models with geojax.io.save_arrays."
         )
+    _check_plain("head", model.head)
+    for k, layer in enumerate(model.velocity.layers):
+        _check_plain(f"velocity.layers.{k}", layer)
     arrays = {name: np.asarray(value[...]) for name, value in _parameters(model).items()}
     sizes = {"num_features": model.num_features, "num_classes": model.num_classes}
     expected = _shapes(_abstract(config, sizes, np.float32))
@@ -106,6 +110,19 @@ def load_model(folder: str | Path) -> tuple[ContinuousClassifier, TrainConfig]:
         for path, variable in nnx.to_flat_state(variables)
     ]
     return nnx.merge(graph, nnx.from_flat_state(filled)), config
+
+
+def _check_plain(name: str, layer: nnx.Linear) -> None:
+    """Refuse a linear layer that computes as the description of the model does not say."""
+    usual = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    for option in ("dtype", "precision", "dot_general", "promote_dtype", "preferred_element_type"):
+        value = getattr(layer, option, None)
+        if value != getattr(usual, option, None):
+            raise InputError(
+                f"Argument model must have linear layers as its configuration makes them, but "
+                f"{name} has {option}={value!r}, which would be lost; leave it out, or save the "
+                "arrays with geojax.io.save_arrays."
+            )
 
 
 def _abstract(config: TrainConfig, sizes: dict[str, int], dtype: Any) -> ContinuousClassifier:
