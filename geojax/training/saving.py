@@ -56,7 +56,7 @@ def save_model(
             f"Argument model must be a ContinuousClassifier, but is a {type(model).__name__}; save "
             "the arrays of other models with geojax.io.save_arrays."
         )
-    made = isinstance(model.velocity, VelocityNetwork) and type(model.head) is nnx.Linear
+    made = type(model.velocity) is VelocityNetwork and type(model.head) is nnx.Linear
     if model.lift is not None or not made:
         raise InputError(
             "Argument model must have the velocity and the head that its configuration makes, and "
@@ -72,6 +72,11 @@ def save_model(
         raise InputError(
             "Argument config must be the one that the model was made by, but its widths "
             f"{config.widths} make other parameters than the model has."
+        )
+    if config.activation != model.velocity.activation:
+        raise InputError(
+            "Argument config must be the one that the model was made by, but its activation is "
+            f"{config.activation!r} and that of the model {model.velocity.activation!r}."
         )
     content = {"model": sizes, "config": config.to_dict(), **(metadata or {})}
     return io.save_arrays(folder, NAME, arrays, content, kind=KIND, version=VERSION)

@@ -72,8 +72,12 @@ def test_a_manifest_that_does_not_fit_is_told(model, tmp_path, change, message):
 
 
 def test_a_configuration_of_another_model(model, tmp_path):
-    with pytest.raises(InputError, match="must be the one that the model was made by"):
-        save_model(tmp_path / "new", model, CONFIG.replace(widths=(6,)))
+    for change, message in (
+        ({"widths": (6,)}, r"made by, but its widths \(6,\)"),
+        ({"activation": "silu"}, "made by, but its activation is 'silu'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_model(tmp_path / "new", model, CONFIG.replace(**change))
     assert not (tmp_path / "new").exists()
 
 
