@@ -56,14 +56,14 @@ def save_model(
             f"Argument model must be a ContinuousClassifier, but is a {type(model).__name__}; save "
             "the arrays of other models with geojax.io.save_arrays."
         )
-    made = type(model.velocity) is VelocityNetwork and type(model.head) is nnx.Linear
-    if model.lift is not None or not made:
+    velocity, head, lift = model.velocity, model.head, model.lift
+    if lift is not None or type(velocity) is not VelocityNetwork or type(head) is not nnx.Linear:
         raise InputError(
             "Argument model must have the velocity and the head that its configuration makes, and "
             "no lift; save the arrays of other models with geojax.io.save_arrays."
         )
-    _check_plain("head", model.head)
-    for k, layer in enumerate(model.velocity.layers):
+    _check_plain("head", head)
+    for k, layer in enumerate(velocity.layers):
         _check_plain(f"velocity.layers.{k}", layer)
     arrays = {name: np.asarray(value[...]) for name, value in _parameters(model).items()}
     sizes = {"num_features": model.num_features, "num_classes": model.num_classes}
@@ -73,10 +73,10 @@ def save_model(
             "Argument config must be the one that the model was made by, but its widths "
             f"{config.widths} make other parameters than the model has."
         )
-    if config.activation != model.velocity.activation:
+    if config.activation != velocity.activation:
         raise InputError(
             "Argument config must be the one that the model was made by, but its activation is "
-            f"{config.activation!r} and that of the model {model.velocity.activation!r}."
+            f"{config.activation!r} and that of the model {velocity.activation!r}."
         )
     content = {"model": sizes, "config": config.to_dict(), **(metadata or {})}
     return io.save_arrays(folder, NAME, arrays, content, kind=KIND, version=VERSION)
