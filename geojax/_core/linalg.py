@@ -1,10 +1,16 @@
-"""The matrix functions that the groups need and that JAX does not ship."""
+"""The matrix functions that the groups need and that JAX does not ship, and a root for norms."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Shaped
+
+
+def safe_sqrt(squared: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Square root with derivative zero at zero; zero below it, where rounding may lead."""
+    positive = squared > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
 def dagger(matrix: Shaped[Array, "*batch n m"]) -> Shaped[Array, "*batch m n"]:

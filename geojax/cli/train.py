@@ -180,9 +180,7 @@ def train_one(
         assert run.folder is not None, "claim the folder first"
         saving["checkpoints"] = run.folder / CHECKPOINTS / f"{name}-{config.seed}"
         saving["checkpoint_every"] = checkpoint_every
-    start = time.perf_counter()
     fitted = fit(split.train, config, callback=progress, **saving)
-    seconds = time.perf_counter() - start
     run.progress(f"{label}: measuring")
     measured = evaluate(fitted.model, split.test)
     figures = measured.figures()
@@ -195,7 +193,7 @@ def train_one(
         "figures": {
             **{key: figures[key] for key in LABELS if key in figures},
             "accuracy": 100.0 * figures["accuracy"],
-            "seconds": seconds,
+            "seconds": fitted.seconds,
         },
         "states": np.asarray(path.states),
         "labels": np.asarray(split.test.labels)[keep],

@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-import jax.numpy as jnp
+import jax
 from flax import nnx
 
 from geojax._core.errors import InputError
@@ -25,7 +25,7 @@ def reinitialised(model: Module, donor: nnx.Module, part: str) -> Module:
         A copy.
 
     Raises:
-        InputError: no such part, or one of other shapes in the donor.
+        InputError: no such part, or one of other shapes or precision in the donor.
 
     Example:
         >>> from flax import nnx
@@ -39,11 +39,14 @@ def reinitialised(model: Module, donor: nnx.Module, part: str) -> Module:
     Reference: `[zhang2022layers]`.
     """
     ours, theirs = _variables(model, part), _variables(donor, part)
-    shapes = [{path: jnp.shape(value[...]) for path, value in x.items()} for x in (ours, theirs)]
-    if shapes[0] != shapes[1]:
+    have, given = (
+        {path: jax.typeof(value[...]).str_short() for path, value in x.items()}
+        for x in (ours, theirs)
+    )
+    if have != given:
         raise InputError(
             f"Argument donor must have a part {part!r} like that of the model, but it holds "
-            f"{list(shapes[1].values())} where the model holds {list(shapes[0].values())}."
+            f"{', '.join(given.values())} where the model holds {', '.join(have.values())}."
         )
     changed = nnx.clone(model)
     nnx.update(changed, nnx.from_flat_state(theirs))

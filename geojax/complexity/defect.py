@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from geojax._core import checks
 from geojax._core.errors import InputError
+from geojax._core.linalg import safe_sqrt
 from geojax.actions import Points
 from geojax.geodesics import equation
 from geojax.metrics import RKHS
@@ -82,9 +83,7 @@ def _defect(states, metric):
         return jnp.linalg.solve(matrix(q), velocity)
 
     def norm(q, p):
-        squared = jnp.sum(p * (matrix(q) @ p))
-        moving = squared > 0
-        return jnp.where(moving, jnp.sqrt(jnp.where(moving, squared, 1.0)), 0.0)
+        return safe_sqrt(jnp.sum(p * (matrix(q) @ p)))
 
     middles = 0.5 * (states[1:] + states[:-1])
     momenta = jax.vmap(momentum)(middles, (states[1:] - states[:-1]) / step)

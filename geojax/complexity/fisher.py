@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from geojax._core import checks
 from geojax._core.errors import InputError
+from geojax._core.linalg import safe_sqrt
 
 
 def amplitudes(logits: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
@@ -173,9 +174,7 @@ def _distance(logits, other):
 
 def _norm(vectors):
     """Euclidean norms over the last axis, with derivative zero at zero."""
-    squared = jnp.sum(jnp.square(vectors), axis=-1)
-    moving = squared > 0
-    return jnp.where(moving, jnp.sqrt(jnp.where(moving, squared, 1.0)), 0.0)
+    return safe_sqrt(jnp.sum(jnp.square(vectors), axis=-1))
 
 
 def _logits(values: Any, name: str) -> Array:

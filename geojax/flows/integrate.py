@@ -189,7 +189,7 @@ def _integrate(
     like = jax.eval_shape(rates, t0, _Augmented(state, {}, zero), None)
     zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in like.costs.items()}
     start = _Augmented(state, zeros, zero if divergence else None)
-    controller = _seeing(stepsize_controller, lambda y: (y.x, y.log_det))
+    controller = _seeing(stepsize_controller, _Augmented, lambda y: (y.x, y.log_det))
     steps = solve(diffrax.ODETerm(rates), start, stepsize_controller=controller, **options)
     totals = {name: value[-1] for name, value in steps.states.costs.items()}
     return Path(
@@ -206,12 +206,24 @@ def _integrate(
     )
 
 
-def _seeing(controller, part: Callable):
-    """A step size controller that estimates errors of a part of what is integrated."""
+def _seeing(controller, kind: type, part: Callable):
+    """A step size controller that estimates errors of a part of what is integrated.
+
+    Args:
+        controller: a PID controller, or one that holds it; any other is left as it is.
+        kind: of what is integrated. The backward solve of `BacksolveAdjoint` has the same
+            controller, but a tuple of states and gradients, of which all count.
+        part: of that, which counts.
+    """
+    if isinstance(controller, diffrax.ClipStepSizeController):
+        inner = _seeing(controller.controller, kind, part)
+        return eqx.tree_at(lambda c: c.controller, controller, inner)
     if not isinstance(controller, diffrax.PIDController):
         return controller
     norm = controller.norm
-    return eqx.tree_at(lambda c: c.norm, controller, lambda y: norm(part(y)))
+    return eqx.tree_at(
+        lambda c: c.norm, controller, lambda y: norm(part(y) if isinstance(y, kind) else y)
+    )
 
 
 class _Clock(eqx.Module):
@@ -295,7 +307,7 @@ def _integrate_action(field, state, action, clock, controller, options) -> Path:
         term = diffrax.ODETerm(_Moved(velocity, action))
     zero = jnp.zeros((), jnp.finfo(state.dtype).dtype)
     start = Measured(state, {"energy": zero, "length": zero})
-    controller = _seeing(controller, lambda y: y.state)
+    controller = _seeing(controller, Measured, lambda y: y.state)
     steps = solve(term, start, stepsize_controller=controller, **options)
     totals = jax.tree.map(lambda cost: cost[-1], steps.states.costs)
     return Path(

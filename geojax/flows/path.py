@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from geojax._core.linalg import safe_sqrt
 from geojax._core.results import RESULTS
 
 
@@ -22,9 +23,7 @@ def speed(
     t: Float[Array, ""], x: Float[Array, "*batch d"], velocity: Float[Array, "*batch d"]
 ) -> Float[Array, "*batch"]:
     """Running cost `|v|` of each point, with derivative zero where it rests."""
-    squared = jnp.sum(jnp.square(velocity), axis=-1)
-    moving = squared > 0
-    return jnp.where(moving, jnp.sqrt(jnp.where(moving, squared, 1.0)), 0.0)
+    return safe_sqrt(jnp.sum(jnp.square(velocity), axis=-1))
 
 
 class AbstractFieldCost(eqx.Module):

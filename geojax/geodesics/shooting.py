@@ -14,6 +14,7 @@ from geojax._core import checks
 from geojax._core.buckets import bucket, filled
 from geojax._core.checks import as_points, same_dimension
 from geojax._core.errors import InputError
+from geojax._core.linalg import safe_sqrt
 from geojax._core.results import RESULTS, code_if, first_failure, is_traced, throw_if_failed
 from geojax.actions import (
     AbstractAction,
@@ -218,7 +219,7 @@ def _shoot(
     drift = drift / jnp.where(energy > 0, energy, 1.0)
     # written so that a drift that is not a number passes on to the code for that
     drifted = code_if(drift > energy_tolerance.astype(dtype), RESULTS.energy_drift)
-    norm = jnp.where(energy > 0, jnp.sqrt(2 * jnp.where(energy > 0, energy, 1.0)), 0.0)
+    norm = safe_sqrt(2 * energy)
 
     # a path that drifted did reach its end: there the numbers stay, since they show the drift
     def over_time(rate):

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from geojax._core.checks import as_real, nearest_name, positive
 from geojax._core.errors import InputError
+from geojax._core.linalg import safe_sqrt
 
 
 class AbstractRadialKernel(eqx.Module):
@@ -256,26 +257,22 @@ def by_name(name: str, scales, weights=None) -> AbstractRadialKernel:
 # it only ever appears there times a zero difference of points.
 
 
-def _safe_sqrt(t):
-    return jnp.where(t > 0, jnp.sqrt(jnp.where(t > 0, t, 1.0)), 0.0)
-
-
 @jax.custom_jvp
 def _laplace(t):
-    return jnp.exp(-_safe_sqrt(t))
+    return jnp.exp(-safe_sqrt(t))
 
 
 @_laplace.defjvp
 def _laplace_jvp(primals, tangents):
     (t,), (dt,) = primals, tangents
     value = _laplace(t)
-    inverse_root = jnp.where(t > 0, 1.0 / _safe_sqrt(jnp.where(t > 0, t, 1.0)), 0.0)
+    inverse_root = jnp.where(t > 0, 1.0 / safe_sqrt(jnp.where(t > 0, t, 1.0)), 0.0)
     return value, -0.5 * inverse_root * value * dt
 
 
 @jax.custom_jvp
 def _matern32(t):
-    a = _safe_sqrt(t)
+    a = safe_sqrt(t)
     return (1.0 + a) * jnp.exp(-a)
 
 
@@ -287,7 +284,7 @@ def _matern32_jvp(primals, tangents):
 
 @jax.custom_jvp
 def _matern52(t):
-    a = _safe_sqrt(t)
+    a = safe_sqrt(t)
     return (1.0 + a + jnp.square(a) / 3.0) * jnp.exp(-a)
 
 

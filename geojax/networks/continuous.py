@@ -83,7 +83,8 @@ class ContinuousClassifier(AbstractNetwork):
         rngs: where the initial parameters are drawn from.
 
     Raises:
-        InputError: sizes that cannot be, or a velocity or a head of other dimensions.
+        InputError: sizes that cannot be, or a lift, a velocity or a head that fails on states
+            or has another dimension.
 
     Example:
         >>> import jax.numpy as jnp
@@ -115,7 +116,7 @@ class ContinuousClassifier(AbstractNetwork):
         self.num_classes = checks.count(num_classes, "num_classes", least=2)
         self.lift = lift
         like = jax.ShapeDtypeStruct((num_features,), dtype)
-        dimension = jax.eval_shape(self.start, like).shape[-1]
+        dimension = _answer("lift", self.start, like)[-1]
         if velocity is None:
             velocity = VelocityNetwork(
                 dimension, widths, activation=activation, dtype=dtype, rngs=rngs
@@ -157,18 +158,31 @@ class ContinuousClassifier(AbstractNetwork):
         return self.head(states)
 
 
-def _check_answer(name: str, dimension: int, function: Any, *arguments: Any) -> None:
-    """Raise unless a function of states, the last argument, has answers of a dimension."""
+def _answer(name: str, function: Any, *arguments: Any) -> tuple[int, ...]:
+    """Shape of what a function answers to its last argument; raise if that has none."""
+    shape = list(arguments[-1].shape)
     try:
         answer = jax.eval_shape(function, *arguments)
-        good = getattr(answer, "shape", None) == (1, dimension)
-        found = f"gives {list(answer.shape)}" if hasattr(answer, "shape") else "gives no array"
-    except (TypeError, ValueError) as error:
-        good, found = False, f"cannot take them ({error})"
-    if not good:
+    except Exception as error:  # a module of the user's may raise anything
+        raise InputError(
+            f"Argument {name} must take arrays of shape {shape}, but fails on them "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    if not hasattr(answer, "shape"):
+        raise InputError(
+            f"Argument {name} must give an array for one of shape {shape}, but gives a "
+            f"{type(answer).__name__}."
+        )
+    return answer.shape
+
+
+def _check_answer(name: str, dimension: int, function: Any, *arguments: Any) -> None:
+    """Raise unless a function of states, the last argument, has answers of a dimension."""
+    found = _answer(name, function, *arguments)
+    if found != (1, dimension):
         raise InputError(
             f"Argument {name} must give [1, {dimension}] at states {list(arguments[-1].shape)}, "
-            f"where the paths lead, but {found}."
+            f"where the paths lead, but gives {list(found)}."
         )
 
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from geojax._core.linalg import safe_sqrt
 from geojax.kernels import AbstractRadialKernel, Gaussian
 
 
@@ -87,8 +88,7 @@ class AbstractFidelity(eqx.Module):
         self, points: Float[Array, "n d"], target: Float[Array, "m d"]
     ) -> Float[Array, ""]:
         """The distance itself, with derivative zero where it vanishes."""
-        squared = 2.0 * self(points, target)
-        return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
+        return safe_sqrt(2.0 * self(points, target))
 
 
 def as_kernel(kernel) -> AbstractRadialKernel:

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from geojax._core import checks
 from geojax._core.errors import InputError
+from geojax._core.linalg import safe_sqrt
 
 # Cells or vertices, and loops of them, that a message names.
 _NAMED = 10
@@ -179,10 +180,8 @@ def elements(
 
 def lengths(vectors: Float[Array, "c d"]) -> tuple[Float[Array, " c"], Float[Array, "c d"]]:
     """Lengths and directions of vectors; both zero, with derivative zero, for a zero vector."""
-    squared = jnp.sum(jnp.square(vectors), axis=-1)
-    some = squared > 0
-    length = jnp.where(some, jnp.sqrt(jnp.where(some, squared, 1.0)), 0.0)
-    return length, vectors / jnp.where(some, length, 1.0)[:, None]
+    length = safe_sqrt(jnp.sum(jnp.square(vectors), axis=-1))
+    return length, vectors / jnp.where(length > 0, length, 1.0)[:, None]
 
 
 def _checked(vertices, cells, size: int, name: str):

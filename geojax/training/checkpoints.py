@@ -33,6 +33,7 @@ class Standing(NamedTuple):
         history: means of each epoch.
         best: parameters of the epoch with the lowest validation loss; None without validation.
         best_epoch: its number.
+        seconds: that all of these epochs took, whichever process ran them.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class Standing(NamedTuple):
     history: list[dict[str, float]]
     best: PyTree = None
     best_epoch: int = 0
+    seconds: float = 0.0
 
 
 class Checkpoints:
@@ -73,6 +75,7 @@ class Checkpoints:
                 for means in standing.history
             ],
             "best_epoch": standing.best_epoch,
+            "seconds": standing.seconds,
         }
         arrays = {f"{k:05d}": leaf for k, leaf in enumerate(_leaves(standing))}
         place = self.folder / f"epoch-{standing.epoch:05d}"
@@ -190,4 +193,7 @@ def _filled(
     history = [
         {name: float(value) for name, value in means.items()} for means in metadata["history"]
     ]
-    return Standing(int(metadata["epoch"]), state, history, best, int(metadata["best_epoch"]))
+    epoch, best_epoch = int(metadata["epoch"]), int(metadata["best_epoch"])
+    # checkpoints of before have no seconds
+    seconds = float(metadata.get("seconds", 0.0))
+    return Standing(epoch, state, history, best, best_epoch, seconds)

@@ -31,7 +31,7 @@ class TrainConfig:
         input_noise: standard deviation of the noise that is added to the inputs while training,
             in their unit.
         energy_weight: price of the energy of the path; zero trains the plain network.
-        energy_warmup_epochs: epochs over which the price rises to `energy_weight`.
+        energy_warmup_epochs: epochs over which the price rises to `energy_weight`, at most all.
         ema_decay: the model is the exponential moving average of the parameters with this decay
             per step, at least 0 and below 1; at 0 it is the last parameters.
         validation_fraction: part of the samples of each class, at least 0 and below 1, that is
@@ -75,6 +75,11 @@ class TrainConfig:
             raise InputError(
                 "Argument patience needs samples to validate on; give a validation_fraction such "
                 "as 0.1."
+            )
+        if self.energy_warmup_epochs > self.epochs:
+            raise InputError(
+                f"Argument energy_warmup_epochs must be at most the {self.epochs} epochs, but is "
+                f"{self.energy_warmup_epochs}: the price would never reach energy_weight."
             )
 
     def replace(self, **changes: Any) -> "TrainConfig":

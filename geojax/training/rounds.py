@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +70,7 @@ def train(
     if checkpoints is not None:
         saved = Checkpoints(checkpoints, identity(), checkpoint_every)
         standing = saved.latest(standing) or standing
+    begun = perf_counter() - standing.seconds
     try:
         while standing.epoch < count:
             if 0 < patience <= standing.epoch - standing.best_epoch:
@@ -79,7 +81,7 @@ def train(
                 if throw:
                     raise NumericalError(found.broken, RESULTS.diverged)
                 return standing, RESULTS.diverged
-            standing = _after(standing, found)
+            standing = _after(standing, found, perf_counter() - begun)
             if saved is not None:
                 saved.save(standing)
             if callback is not None:
@@ -96,7 +98,7 @@ def history_of(standing: Standing, names: Iterable[str]) -> dict[str, np.ndarray
     return {name: np.array([means[name] for means in standing.history]) for name in names}
 
 
-def _after(standing: Standing, found: Round) -> Standing:
+def _after(standing: Standing, found: Round, seconds: float) -> Standing:
     number, best, best_epoch = standing.epoch + 1, standing.best, standing.best_epoch
     if best is not None:
         # nothing is worse than what is no number
@@ -104,4 +106,5 @@ def _after(standing: Standing, found: Round) -> Standing:
         losses = [value for value in losses if np.isfinite(value)]
         if found.means["validation_loss"] < min(losses, default=np.inf):
             best, best_epoch = nnx.split(found.state.model)[1], number
-    return Standing(number, found.state, [*standing.history, found.means], best, best_epoch)
+    history = [*standing.history, found.means]
+    return Standing(number, found.state, history, best, best_epoch, seconds)

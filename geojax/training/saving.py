@@ -36,7 +36,8 @@ def save_model(
         The path of the archive.
 
     Raises:
-        InputError: another kind of model, or one that does not fit the configuration.
+        InputError: another kind of model, one with layers that compute in another way, or one that
+            does not fit the configuration.
         StorageError: the folder cannot be written.
 
     Example:
@@ -55,12 +56,15 @@ def save_model(
             f"Argument model must be a ContinuousClassifier, but is a {type(model).__name__}; save "
             "the arrays of other models with geojax.io.save_arrays."
         )
-    made = isinstance(model.velocity, VelocityNetwork) and type(model.head) is nnx.Linear
-    if model.lift is not None or not made:
+    velocity, head, lift = model.velocity, model.head, model.lift
+    if lift is not None or type(velocity) is not VelocityNetwork or type(head) is not nnx.Linear:
         raise InputError(
             "Argument model must have the velocity and the head that its configuration makes, and "
             "no lift; save the arrays of other models with geojax.io.save_arrays."
         )
+    _check_plain("head", head)
+    for k, layer in enumerate(velocity.layers):
+        _check_plain(f"velocity.layers.{k}", layer)
     arrays = {name: np.asarray(value[...]) for name, value in _parameters(model).items()}
     sizes = {"num_features": model.num_features, "num_classes": model.num_classes}
     expected = _shapes(_abstract(config, sizes, np.float32))
@@ -68,6 +72,11 @@ def save_model(
         raise InputError(
             "Argument config must be the one that the model was made by, but its widths "
             f"{config.widths} make other parameters than the model has."
+        )
+    if config.activation != velocity.activation:
+        raise InputError(
+            "Argument config must be the one that the model was made by, but its activation is "
+            f"{config.activation!r} and that of the model {velocity.activation!r}."
         )
     content = {"model": sizes, "config": config.to_dict(), **(metadata or {})}
     return io.save_arrays(folder, NAME, arrays, content, kind=KIND, version=VERSION)
@@ -106,6 +115,19 @@ def load_model(folder: str | Path) -> tuple[ContinuousClassifier, TrainConfig]:
         for path, variable in nnx.to_flat_state(variables)
     ]
     return nnx.merge(graph, nnx.from_flat_state(filled)), config
+
+
+def _check_plain(name: str, layer: nnx.Linear) -> None:
+    """Refuse a linear layer that computes as the description of the model does not say."""
+    usual = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    for option in ("dtype", "precision", "dot_general", "promote_dtype", "preferred_element_type"):
+        value = getattr(layer, option, None)
+        if value != getattr(usual, option, None):
+            raise InputError(
+                f"Argument model must have linear layers as its configuration makes them, but "
+                f"{name} has {option}={value!r}, which would be lost; leave it out, or save the "
+                "arrays with geojax.io.save_arrays."
+            )
 
 
 def _abstract(config: TrainConfig, sizes: dict[str, int], dtype: Any) -> ContinuousClassifier:

@@ -195,7 +195,8 @@ class TestReinitialised:
         [
             ("generators.3", 4, "no 'generators.3'; its parts are generators, head, lift"),
             ("gen", 4, "no 'gen'"),
-            ("head", 5, r"\(5, 2\)\] where the model holds \[\(2,\), \(4, 2\)"),
+            ("head", 5, r"\[5,2\] where the model holds float64\[2\], float64\[4,2\]\."),
+            ("head", 4, r"holds float32\[2\], float32\[4,2\] where the model holds float64\[2\]"),
         ],
     )
     def test_refusals(self, part, width, message):

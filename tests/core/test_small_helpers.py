@@ -40,6 +40,13 @@ class TestTrees:
         assert trees.subtract(tree, scaled)["a"].tolist() == [-1.5, -1.5]
 
 
+def test_a_root_is_zero_with_its_derivative_at_zero_and_below():
+    squared = jnp.array([0.0, -1e-9, 4.0], jnp.float32)
+    value, slope = jax.vmap(jax.value_and_grad(linalg.safe_sqrt))(squared)
+    assert value.dtype == jnp.float32
+    assert (value.tolist(), slope.tolist()) == ([0.0, 0.0, 2.0], [0.0, 0.0, 0.25])
+
+
 class TestHermitianLogarithm:
     def unitary(self, seed, angles):
         rng = np.random.default_rng(seed)

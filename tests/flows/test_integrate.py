@@ -31,6 +31,16 @@ class Swirl(eqx.Module):
         return jnp.cos(2.0 * t).astype(x.dtype) * field(t, x) + 0.3 * turning
 
 
+class Decay(eqx.Module):
+    """Velocity `-rate x` of points, or as the field that an action of points asks for."""
+
+    rate: jax.Array
+    acts: bool = eqx.field(static=True)
+
+    def __call__(self, t, x):
+        return (lambda y: -self.rate * y) if self.acts else -self.rate * x
+
+
 def swirl(dtype=jnp.float64):
     return Swirl(*random_particles(2, 6, 2, dtype))
 
@@ -355,10 +365,31 @@ class TestAdaptive:
         def cost(t, x, v):
             return jnp.sin(400 * t) * jnp.ones_like(x[..., 0])
 
-        plain = integrate(swirl(), grid(), save="end", **self.options)
-        costly = integrate(swirl(), grid(), save="end", costs={"wild": cost}, **self.options)
+        # the controller that estimates the errors may be inside another
+        controller = diffrax.ClipStepSizeController(self.options["stepsize_controller"])
+        options = dict(save="end", stepsize_controller=controller)
+        plain = integrate(swirl(), grid(), **options)
+        costly = integrate(swirl(), grid(), costs={"wild": cost}, **options)
         assert int(plain.num_steps) == int(costly.num_steps)
         assert largest(plain.end - costly.end) == 0
+
+    @pytest.mark.parametrize("action", [None, Points()])
+    def test_gradients_by_a_backward_solve(self, action):
+        """Its state is a tuple of states and gradients, not the one that the controller knows."""
+        points = grid(n=2).reshape(-1, 2)
+        adjoint = diffrax.BacksolveAdjoint()
+
+        @jax.grad
+        def slope(field):
+            path = integrate(
+                field, points, action=action, save="end", adjoint=adjoint, throw=False,
+                **self.options,
+            )  # fmt: skip
+            return jnp.sum(path.end)
+
+        # the end is points * exp(-rate)
+        field = Decay(jnp.array(0.7), action is not None)
+        assert abs(slope(field).rate + jnp.sum(points) * np.exp(-0.7)) < 1e-7
 
 
 class Network(nnx.Module):

@@ -138,8 +138,9 @@ def test_impossible_networks_are_refused(sizes, options, message):
     ("velocity", "message"),
     [
         (lambda x: x[:, :2], r"must give \[1, 5\] at states \[1, 5\].* gives \[1, 2\]"),
-        (lambda x: x @ jnp.ones((3, 5)), "cannot take them"),
-        (lambda x: (x, x), "gives no array"),
+        (lambda x: x @ jnp.ones((3, 5)), r"velocity must take .* \[1, 5\], but fails .*Type"),
+        (lambda x: (x, x), "must give an array .* gives a tuple"),
+        (lambda x: x.no_such, "AttributeError.*no_such"),
     ],
 )
 def test_a_velocity_of_another_dimension_is_refused(velocity, message):
@@ -155,3 +156,20 @@ def test_a_head_of_other_classes_is_refused():
     head = nnx.Linear(5, 4, rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match=r"head must give \[1, 3\].* gives \[1, 4\]"):
         ContinuousClassifier(5, 3, head=head, rngs=nnx.Rngs(0))
+
+
+class Counting(nnx.Module):
+    """Changes a variable of its own, which a path may not do."""
+
+    def __init__(self):
+        self.calls = nnx.Variable(jnp.zeros(()))
+
+    def __call__(self, *arguments):
+        self.calls[...] += 1.0
+        return arguments[-1]
+
+
+@pytest.mark.parametrize("part", ["lift", "velocity", "head"])
+def test_a_part_that_changes_itself_is_refused(part):
+    with pytest.raises(InputError, match=rf"Argument {part} must take .*TraceContextError"):
+        ContinuousClassifier(3, 3, widths=(4,), rngs=nnx.Rngs(0), **{part: Counting()})

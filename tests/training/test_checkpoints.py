@@ -1,5 +1,7 @@
 """A training that is cut off and goes on: the same parameters to the last bit, damage noticed."""
 
+import functools
+import itertools
 import json
 import os
 import random
@@ -18,14 +20,17 @@ import pytest
 from flax import nnx
 
 from geojax._core.errors import InputError
-from geojax.networks import DensityFlow, EquilibriumNetwork
+from geojax.networks import ContinuousClassifier, DensityFlow, EquilibriumNetwork
 from geojax.training import (
     RunningCost,
+    Samples,
     TrainConfig,
     create_model,
+    evaluate,
     fit,
     fit_density,
     fit_equilibrium,
+    rounds,
 )
 
 pytestmark = pytest.mark.lenient  # optax promotes inside
@@ -77,6 +82,22 @@ def test_it_goes_on_to_the_last_bit(data, undisturbed, tmp_path, every):
     assert len(list(folder.iterdir())) <= 2
     # all is done: nothing is trained again
     same(fit(data, CONFIG, checkpoints=folder, callback=stop_after(1)), undisturbed)
+
+
+def test_the_seconds_of_all_lives_are_counted(data, tmp_path, monkeypatch):
+    """By a clock that goes on by one whenever it is looked at: once, and once an epoch."""
+
+    def life(stop=None, **options):
+        monkeypatch.setattr(rounds, "perf_counter", functools.partial(next, itertools.count(50.0)))
+        callback = stop and stop_after(stop)
+        return fit(data, CONFIG, checkpoints=tmp_path, callback=callback, **options)
+
+    for stop in (2, 3):
+        with pytest.raises(Stop):
+            life(stop)
+    assert life().seconds == CONFIG.epochs
+    # nothing is left to do
+    assert life().seconds == CONFIG.epochs
 
 
 def density(data, **options):
@@ -231,6 +252,26 @@ def test_validation_is_that_of_the_samples_kept_out(data):
     np.testing.assert_allclose(found.history["validation_loss"], -chosen.mean(), rtol=1e-12)
     right = np.mean(np.argmax(logits, axis=1) == split.test.labels)
     np.testing.assert_allclose(found.history["validation_accuracy"], right)
+    np.testing.assert_allclose(found.accuracy_in_steps, right)
+    assert found.accuracy_of_flow == evaluate(found.model, split.test).accuracy
+
+
+class Turning(nnx.Module):
+    """Turns the plane once around itself."""
+
+    def __call__(self, t, x):
+        return 2 * np.pi * jnp.stack([-x[..., 1], x[..., 0]], axis=-1)
+
+
+def test_what_has_learned_its_steps_is_told():
+    """One step of Heun's method turns the plane by half a turn, and not by a whole one."""
+    x = np.random.default_rng(0).normal(size=(64, 2))
+    model = ContinuousClassifier(2, 2, velocity=Turning(), dtype=jnp.float64, rngs=nnx.Rngs(0))
+    config = CONFIG.replace(num_steps=1, epochs=20, learning_rate=0.1, input_noise=0.0)
+    with pytest.warns(UserWarning, match=r"right in the 1 steps of training, but .* learned its"):
+        found = fit(Samples(x, (x[:, 0] > 0).astype(int)), config, model=model)
+    assert found.accuracy_in_steps > 0.85
+    assert found.accuracy_of_flow < 0.15
 
 
 # XLA reads the number of devices once, and a kill ends the process.

@@ -47,6 +47,12 @@ def test_patience_needs_something_to_watch():
         TrainConfig(patience=3)
 
 
+def test_the_price_rises_within_the_epochs():
+    assert TrainConfig(epochs=3, energy_warmup_epochs=3).energy_warmup_epochs == 3
+    with pytest.raises(InputError, match="energy_warmup_epochs must be at most the 3 epochs, but"):
+        TrainConfig(epochs=3, energy_warmup_epochs=4)
+
+
 def test_every_field_is_checked():
     assert set(BAD) == {field.name for field in dataclasses.fields(TrainConfig)}
 

@@ -34,6 +34,8 @@ def trained(data, config):
 def test_it_learns(trained, data, held_out):
     assert trained.result == RESULTS.successful
     assert trained.history["loss"][-1] < 0.5 * trained.history["loss"][0]
+    assert trained.seconds > 0
+    assert np.isnan([trained.accuracy_in_steps, trained.accuracy_of_flow]).all()
     assert evaluate(trained.model, data, chunk_size=60).accuracy > 0.9
     assert evaluate(trained.model, held_out).accuracy > 0.8
 

@@ -72,8 +72,12 @@ def test_a_manifest_that_does_not_fit_is_told(model, tmp_path, change, message):
 
 
 def test_a_configuration_of_another_model(model, tmp_path):
-    with pytest.raises(InputError, match="must be the one that the model was made by"):
-        save_model(tmp_path / "new", model, CONFIG.replace(widths=(6,)))
+    for change, message in (
+        ({"widths": (6,)}, r"made by, but its widths \(6,\)"),
+        ({"activation": "silu"}, "made by, but its activation is 'silu'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_model(tmp_path / "new", model, CONFIG.replace(**change))
     assert not (tmp_path / "new").exists()
 
 
@@ -88,6 +92,22 @@ def test_a_head_that_the_configuration_does_not_make(model, tmp_path):
     model.head = MeanReadout(3, 2, param_dtype=kernel.dtype, rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match="the head that its configuration makes"):
         save_model(tmp_path / "new", model, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"dtype": jnp.float16}, {"dot_general": lambda *a, **b: 0.0}, {"precision": "highest"}],
+)
+def test_a_layer_that_computes_in_another_way(model, tmp_path, option):
+    """Its arrays are the usual ones, but the model that comes back would answer otherwise."""
+    (name,) = option
+    linear = nnx.Linear(3, 2, param_dtype=jnp.float32, **option, rngs=nnx.Rngs(0))
+    first, usual = model.head, model.velocity.layers[1]
+    for head, layer, place in ((linear, usual, "head"), (first, linear, r"velocity\.layers\.1")):
+        model.head, model.velocity.layers[1] = head, layer
+        with pytest.raises(InputError, match=f"but {place} has {name}="):
+            save_model(tmp_path / "new", model, CONFIG)
+    assert not (tmp_path / "new").exists()
 
 
 def test_no_such_folder(tmp_path):
