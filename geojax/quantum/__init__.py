@@ -1,0 +1,5 @@
+"""Quantum computation as geometry: gates, controls, circuits and their synthesis."""
+
+from geojax.quantum.controls import Controls as Controls, load_controls as load_controls
+from geojax.quantum.gates import as_target as as_target, gate as gate
+from geojax.quantum.strings import local_strings as local_strings
