@@ -114,12 +114,7 @@ class PauliPenalty(AbstractMetric):
 
 
 Penalties = (
-    float
-    | Sequence[float]
-    | np.ndarray
-    | Array
-    | Callable[[int], float]
-    | Mapping[str, float]
+    float | Sequence[float] | np.ndarray | Array | Callable[[int], float] | Mapping[str, float]
 )
 
 

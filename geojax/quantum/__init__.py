@@ -1,5 +1,14 @@
 """Quantum computation as geometry: gates, controls, circuits and their synthesis."""
 
+from geojax.quantum.conjugate import (
+    ConjugatePoints as ConjugatePoints,
+    conjugate_points as conjugate_points,
+)
 from geojax.quantum.controls import Controls as Controls, load_controls as load_controls
 from geojax.quantum.gates import as_target as as_target, gate as gate
+from geojax.quantum.nielsen import (
+    NielsenComplexity as NielsenComplexity,
+    isotropic_distance as isotropic_distance,
+    nielsen_complexity as nielsen_complexity,
+)
 from geojax.quantum.strings import local_strings as local_strings

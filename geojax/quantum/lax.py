@@ -92,31 +92,30 @@ def geodesic(
     *,
     num_steps: int,
     time: float | Float[Array, ""] = 1.0,
-) -> tuple[Complex[Array, "k N N"], Complex[Array, "k N N"]]:
-    """Unitaries and momenta at the ends of the steps, `[num_steps + 1, N, N]`.
+    start: Complex[Array, "N N"] | None = None,
+) -> Complex[Array, "k N N"]:
+    """Unitaries at the ends of the steps, `[num_steps + 1, N, N]`.
 
     Args:
         momentum: Pauli coefficients of L at the identity, `[4^n - 1]`.
         inverse_prices: one over the penalties, zero for forbidden strings, `[4^n - 1]`.
         num_steps: equal steps.
-        time: at the end.
+        time: that they take.
+        start: a unitary of this geodesic to go on from; the identity by default.
 
     Gradient: forward and reverse, any order.
     """
-    start = matrix(momentum)
+    body = matrix(momentum)
+    if start is None:
+        start = jnp.eye(body.shape[-1], dtype=body.dtype)
     h = jnp.asarray(time, momentum.dtype) / num_steps
 
-    def move(carry, _):
-        unitary, current = carry
-        element = step(current, inverse_prices, h)
-        carry = element @ unitary, element @ current @ dagger(element)
-        return carry, carry
+    def move(unitary, _):
+        current = unitary @ body @ dagger(unitary)
+        unitary = step(current, inverse_prices, h) @ unitary
+        return unitary, unitary
 
-    identity = jnp.eye(start.shape[-1], dtype=start.dtype)
-    _, path = jax.lax.scan(move, (identity, start), length=num_steps)
-    return jax.tree.map(
-        lambda first, rest: jnp.concatenate([first[None], rest]), (identity, start), path
-    )
+    return jnp.concatenate([start[None], jax.lax.scan(move, start, length=num_steps)[1]])
 
 
 def conjugation(unitaries: Complex[Array, "k N N"]) -> Float[Array, "k P P"]:
@@ -134,21 +133,20 @@ def jacobi(
     unitaries: Complex[Array, "k N N"],
     momentum: Float[Array, " P"],
     inverse_prices: Float[Array, " P"],
-    time: float | Float[Array, ""] = 1.0,
-) -> Float[Array, "j P P"]:
-    """Jacobi fields along a geodesic: `D(t)` with `U^H dU = -i sum_b (D dm)_b sigma_b`.
+) -> Float[Array, "P P"]:
+    """How the end of a geodesic moves: D with `U^H dU = -i sum_b (D dm)_b sigma_b`.
 
     In the body's frame, `W = i U^H dU` obeys the linear equation
 
         dW/dt = U^H F(U (dL - i [W, L]) U^H) U    with L and its variation dL at the start.
 
     Solved by Runge-Kutta steps of order 4 over two steps of the geodesic each, as real matrices of
-    Pauli coefficients; D at the even nodes, `[(k + 1) / 2, P, P]`, zero at the first.
+    Pauli coefficients: some twenty times faster than the derivative of `geodesic`, and less exact,
+    which Newton's steps bear.
 
     Args:
-        unitaries: of `geodesic`, an odd number of equally spaced nodes.
+        unitaries: of `geodesic` up to time one, an odd number of nodes.
         momentum, inverse_prices: as for `geodesic`.
-        time: at the last node.
     """
     start = matrix(momentum)
     strings = jax.vmap(matrix)(jnp.eye(momentum.shape[0], dtype=momentum.dtype))
@@ -156,7 +154,7 @@ def jacobi(
     rotations = conjugation(unitaries)
     # R^T F R: the inverse metric, seen from the body
     metrics = jnp.einsum("kba,b,kbc->kac", rotations, inverse_prices, rotations)
-    h = 2 * jnp.asarray(time, momentum.dtype) / (unitaries.shape[0] - 1)
+    h = 2 / (unitaries.shape[0] - 1)
     eye = jnp.eye(momentum.shape[0], dtype=momentum.dtype)
 
     def move(fields, nodes):
@@ -165,9 +163,7 @@ def jacobi(
         k2 = middle @ (eye + turned @ (fields + 0.5 * h * k1))
         k3 = middle @ (eye + turned @ (fields + 0.5 * h * k2))
         k4 = last @ (eye + turned @ (fields + h * k3))
-        fields = fields + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        return fields, fields
+        return fields + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
 
-    zero = jnp.zeros_like(eye)
-    _, rest = jax.lax.scan(move, zero, (metrics[:-2:2], metrics[1:-1:2], metrics[2::2]))
-    return jnp.concatenate([zero[None], rest])
+    nodes = metrics[:-2:2], metrics[1:-1:2], metrics[2::2]
+    return jax.lax.scan(move, jnp.zeros_like(eye), nodes)[0]

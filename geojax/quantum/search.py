@@ -5,8 +5,6 @@ exponentials, and follows it while the penalties grow to theirs (Dowling and Nie
 deformation), by damped Newton steps whose derivative is the Jacobi field.
 """
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -54,38 +52,60 @@ def length(momentum: Float[Array, " P"], inverse_prices: Float[Array, " P"]) -> 
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
-def starts(
-    target: Complex[Array, "N N"], num_starts: int, key: Key[Array, ""]
-) -> tuple[Complex[Array, "S N N"], Float[Array, "S P"], Float[Array, " S"]]:
-    """Targets, momenta of isotropic geodesics to them, and their centres, one of each per lane.
+class Starts(eqx.Module):
+    """Where each lane begins, and how it goes; one row per lane.
 
-    The lanes go round the centre of the group. The first round takes the shortest logarithms; later
-    ones turn eigenvalues by whole turns, in random bases where eigenvalues agree, and add noise.
+    Attributes:
+        targets: the target times a root of unity.
+        momenta: of isotropic geodesics to it, or near one.
+        shakes: by how much the target is turned while the penalties grow: a symmetric geodesic
+            would stay symmetric beyond the point where others become shorter.
+        deformed: 1 where the penalties grow, 0 where Newton's steps begin at the full ones.
+        centres: which root of unity.
+    """
+
+    targets: Complex[Array, "S N N"]
+    momenta: Float[Array, "S P"]
+    shakes: Float[Array, "S P"]
+    deformed: Float[Array, " S"]
+    centres: Float[Array, " S"]
+
+
+def starts(target: Complex[Array, "N N"], num_starts: int, key: Key[Array, ""]) -> Starts:
+    """The lanes go round the centre of the group.
+
+    The first round takes the shortest logarithms and follows them; later ones turn eigenvalues by
+    whole turns, in random bases where eigenvalues agree, shake the target, and every fourth round
+    begins at the full penalties, with noise.
     """
     size = target.shape[-1]
     real = jnp.finfo(target.dtype).dtype
     lanes = jnp.arange(num_starts)
     centres = lanes % size
+    rounds = lanes // size
     phases = jnp.exp(2j * jnp.pi * centres / size).astype(target.dtype)
     targets = phases[:, None, None] * target
+    later = (rounds > 0).astype(real)
+    deformed = (rounds % 4 != 3).astype(real)
 
     def logarithm(lane, goal, key):
         first, second, third, fourth = jax.random.split(key, 4)
-        later = (lane >= size).astype(real)
+        shake, noise = later[lane] * jax.random.normal(first, (2, size**2 - 1), real) / size
         # so slight a turn tells equal eigenvalues apart at random, and is undone by the search
-        draw = lax.matrix(1e-3 * jax.random.normal(first, (size**2 - 1,), real))
-        shortest = hermitian_log(goal @ lax.exponential(-1j * later * draw), traceless=True)
+        shortest = hermitian_log(goal @ lax.exponential(-1e-3j * lax.matrix(shake)), traceless=True)
         vectors = jnp.linalg.eigh(shortest)[1]
-        # every third later lane stays on the shortest branch, and only the noise moves it
+        # every other round stays on the shortest branch
         up, down = jax.random.choice(second, size, (2,), replace=False)
-        turns = jnp.zeros(size, real).at[up].add(1.0).at[down].add(-1.0)
-        turns = 2 * jnp.pi * later * (lane // size % 3 > 0) * turns
-        branch = shortest + (vectors * turns.astype(target.dtype)) @ dagger(vectors)
-        noise = jax.random.normal(third, (size**2 - 1,), real) / math.sqrt(size**2 - 1)
-        return lax.coefficients(branch) + later * jax.random.uniform(fourth, (), real) * noise
+        turned = later[lane] * (rounds[lane] % 2 == 0)
+        turns = jnp.zeros(size, real).at[up].add(turned).at[down].add(-turned)
+        turns = (2 * jnp.pi * turns).astype(target.dtype)
+        branch = shortest + (vectors * turns) @ dagger(vectors)
+        momentum = lax.coefficients(branch) + (1 - deformed[lane]) * noise
+        return momentum, jax.random.uniform(third, (), real) * shake
 
-    momenta = jax.vmap(logarithm)(lanes, targets, jax.random.split(key, num_starts))
-    return targets, momenta, centres.astype(real)
+    keys = jax.random.split(key, num_starts)
+    momenta, shakes = jax.vmap(logarithm)(lanes, targets, keys)
+    return Starts(targets, momenta, shakes, deformed, centres.astype(real))
 
 
 def search(
@@ -105,24 +125,27 @@ def search(
         num_starts: lanes.
         num_steps: of each geodesic; even.
     """
-    targets, momenta, centres = starts(target, num_starts, key)
-    found = jax.vmap(lambda goal, m: _follow(goal, m, inverse_prices, num_steps))(targets, momenta)
+    begin = starts(target, num_starts, key)
+    found = jax.vmap(lambda start: _follow(start, inverse_prices, num_steps))(begin)
     momenta, residuals, derivatives = found
     lengths = jax.vmap(lambda m: length(m, inverse_prices))(momenta)
-    return Lanes(momenta, lengths, residuals, derivatives, centres)
+    return Lanes(momenta, lengths, residuals, derivatives, begin.centres)
 
 
-def _follow(target, momentum, inverse_prices, num_steps):
+def _follow(start, inverse_prices, num_steps):
     """One lane: continuation in the penalties."""
 
-    def look(momentum, prices):
-        unitaries, _ = lax.geodesic(momentum, prices, num_steps=num_steps)
-        return error(unitaries[-1], target), lax.jacobi(unitaries, momentum, prices)[-1]
+    def look(momentum, share):
+        share = share * start.deformed
+        prices = inverse_prices + (1 - inverse_prices) * share
+        shake = lax.matrix(start.shakes * jnp.sqrt(share))
+        target = start.targets @ lax.exponential(-1j * shake)
+        unitaries = lax.geodesic(momentum, prices, num_steps=num_steps)
+        return error(unitaries[-1], target), lax.jacobi(unitaries, momentum, prices)
 
     def newton(carry, plan):
         momentum, gap, derivative, damping = carry
         share, fresh = plan
-        prices = inverse_prices + (1 - inverse_prices) * share
         normal = derivative.T @ derivative
         scale = damping * jnp.eye(gap.shape[0], dtype=gap.dtype)
         # (D^T D + damping)^-1 D^T is close to D^-1 where D is far from singular
@@ -130,7 +153,7 @@ def _follow(target, momentum, inverse_prices, num_steps):
         # far steps leave the basin; dear momenta are large
         longest = 1.0 + 0.3 * jnp.linalg.norm(momentum)
         trial = momentum + step * longest / jnp.maximum(jnp.linalg.norm(step), longest)
-        new_gap, new_derivative = look(trial, prices)
+        new_gap, new_derivative = look(trial, share)
         better = jnp.linalg.norm(new_gap) < jnp.linalg.norm(gap)
         accept = (fresh | better) & jnp.all(jnp.isfinite(new_gap))
         damping = jnp.where(accept, 0.1 * damping, jnp.maximum(10 * damping, 1e-8))
@@ -139,13 +162,13 @@ def _follow(target, momentum, inverse_prices, num_steps):
         kept = jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, (momentum, gap, derivative))
         return (*kept, damping), None
 
+    momentum = start.momenta
     # slow at the end, where the penalties' inverses change by the largest factors
     shares = jnp.square(1 - jnp.arange(1, _STAGES + 1, dtype=momentum.dtype) / _STAGES)
     shares = jnp.concatenate(
         [jnp.ones(3, momentum.dtype), jnp.repeat(shares, _STEPS_PER_STAGE), jnp.zeros(_LAST_STEPS)]
     ).astype(momentum.dtype)
     fresh = jnp.diff(shares, prepend=1.0) != 0
-    gap, derivative = look(momentum, jnp.ones_like(inverse_prices))
-    start = momentum, gap, derivative, jnp.zeros((), momentum.dtype)
-    (momentum, gap, derivative, _), _ = jax.lax.scan(newton, start, (shares, fresh))
+    carry = momentum, *look(momentum, shares[0]), jnp.zeros((), momentum.dtype)
+    (momentum, gap, derivative, _), _ = jax.lax.scan(newton, carry, (shares, fresh))
     return momentum, jnp.linalg.norm(gap), derivative

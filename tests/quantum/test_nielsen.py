@@ -1,0 +1,247 @@
+"""Nielsen's complexity: closed forms, an independent solver's equation, bounds, derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import expm
+from scipy.stats import unitary_group
+from systems.groups import BergerSphere
+
+from geojax import shoot
+from geojax._core.errors import InputError, NumericalError
+from geojax.actions import Unitaries
+from geojax.metrics import PauliPenalty
+from geojax.quantum import conjugate_points, gate, isotropic_distance, lax, nielsen_complexity
+from geojax.quantum.search import length
+
+LEAN = {"num_starts": 16, "num_steps": 16}
+
+
+def inverse_prices(metric):
+    return 1.0 / metric.penalties[1:]
+
+
+def random_momentum(num_qubits, norm, seed=0):
+    draw = np.random.default_rng(seed).normal(size=4**num_qubits - 1)
+    return jnp.asarray(norm * draw / np.linalg.norm(draw))
+
+
+class TestLax:
+    """The geodesic over commutators, held to the generic one."""
+
+    @pytest.mark.parametrize("num_qubits", [1, 2, 3])
+    def test_agrees_with_the_generic_core(self, num_qubits):
+        metric = PauliPenalty(num_qubits, [3.0, 1.0, 6.0] if num_qubits == 1 else 3.0)
+        if num_qubits == 2:
+            metric = PauliPenalty(2, [1.0, 3.0])
+        momentum = random_momentum(num_qubits, 2.0)
+        size = 2**num_qubits
+        action, identity = Unitaries(num_qubits), jnp.eye(size, dtype=complex)
+        path = shoot(metric, action, identity, action.lift(identity, lax.matrix(momentum) / size))
+        errors = []
+        for num_steps in (20, 40):
+            found = lax.geodesic(momentum, inverse_prices(metric), num_steps=num_steps)
+            errors.append(float(jnp.max(jnp.abs(found[-1] - path.end))))
+            products = found @ jnp.conj(jnp.swapaxes(found, -1, -2))
+            assert jnp.max(jnp.abs(products - identity)) < 1e-13
+        assert errors[0] < 1e-5
+        assert 3.5 < np.log2(errors[0] / errors[1]) < 4.5
+        assert abs(length(momentum, inverse_prices(metric)) - path.length) < 1e-12
+        # negative control: other penalties, another geodesic
+        other = lax.geodesic(momentum, jnp.ones(size**2 - 1), num_steps=40)
+        assert jnp.max(jnp.abs(other[-1] - path.end)) > 1e-2
+
+    def test_jacobi_fields_are_the_derivative(self):
+        metric, momentum = PauliPenalty(2, [1.0, 3.0]), random_momentum(2, 2.0)
+        prices = inverse_prices(metric)
+
+        def body(m):
+            return lax.geodesic(m, prices, num_steps=64)[-1]
+
+        tangents = jax.jacfwd(body)(momentum)
+        products = jnp.einsum("ba,bcp->acp", jnp.conj(body(momentum)), tangents)
+        truth = jax.vmap(lambda t: lax.coefficients(1j * t), in_axes=2, out_axes=1)(products)
+        errors = []
+        for num_steps in (16, 32):
+            unitaries = lax.geodesic(momentum, prices, num_steps=num_steps)
+            found = lax.jacobi(unitaries, momentum, prices)
+            errors.append(float(jnp.max(jnp.abs(found - truth))))
+        assert errors[1] < 2e-5
+        assert 3.5 < np.log2(errors[0] / errors[1]) < 4.7
+
+
+class TestIsotropic:
+    """All penalties one: the norm of the shortest logarithm, phase and centre included."""
+
+    @pytest.mark.parametrize(
+        ("name", "truth"),
+        [
+            ("x", np.pi / 2),
+            ("h", np.pi / 2),
+            ("s", np.pi / 4),
+            ("t", np.pi / 8),
+            ("cx", np.pi * np.sqrt(3) / 4),
+            ("cz", np.pi * np.sqrt(3) / 4),
+            ("swap", np.pi * np.sqrt(3) / 4),
+            ("iswap", np.pi / np.sqrt(8)),
+            ("ccx", np.pi * np.sqrt(7) / 8),
+            ("identity", 0.0),
+        ],
+    )
+    def test_gates(self, name, truth):
+        unitary = gate(name)
+        angles = -np.angle(np.linalg.eigvals(unitary))
+        size = len(angles)
+        # the best phase, by brute force over roots and whole turns of the traceless logarithm
+        best = np.inf
+        for root in range(size):
+            turned = angles - np.angle(np.linalg.det(unitary)) * -1 / size + 2 * np.pi * root / size
+            turned = (turned + np.pi) % (2 * np.pi) - np.pi
+            turns = round(turned.sum() / (2 * np.pi))
+            order = np.argsort(-np.sign(turns) * turned)
+            turned[order[: abs(turns)]] -= 2 * np.pi * np.sign(turns)
+            best = min(best, np.linalg.norm(turned) / np.sqrt(size))
+        assert abs(best - truth) < 1e-8
+        determinant = np.linalg.det(unitary)
+        special = unitary / determinant ** (1 / size)
+        assert abs(float(isotropic_distance(jnp.asarray(special))) - truth) < 1e-8
+
+    def test_search_finds_them(self):
+        found = nielsen_complexity("cx", PauliPenalty(2), num_starts=8, num_steps=8)
+        truth = np.pi * np.sqrt(3) / 4
+        for value in (found.distance, found.lower_bound, found.upper_bound):
+            assert abs(float(value) - truth) < 1e-8
+        assert found.residual < 1e-12
+
+
+class TestBergerSphere:
+    """One qubit with one dear or cheap axis, in closed form."""
+
+    @pytest.mark.parametrize("epsilon", [0.6, 2.0])
+    def test_distances_along_the_fibre(self, epsilon):
+        sphere = BergerSphere(epsilon)
+        angles = jnp.array([0.5, 1.0, 2.0])
+        targets = jnp.stack([sphere.fibre(angle) for angle in angles])
+        found = jax.vmap(lambda u: nielsen_complexity(u, sphere.metric, **LEAN, throw=False))(
+            targets
+        )
+        for k, angle in enumerate(np.asarray(angles)):
+            # a phase of -1 turns the fibre by half of its length
+            truth = min(sphere.fibre_distance(angle), sphere.fibre_distance(np.pi - angle))
+            assert abs(float(found.distance[k]) - truth) < 1e-8
+            assert found.residual[k] < 1e-8
+            assert found.lower_bound[k] <= truth + 1e-12
+            # geodesics that leave the fibre come back to it at its conjugate points
+            leaves = abs(truth - epsilon * min(angle, np.pi - angle)) > 1e-6
+            assert bool(jnp.isfinite(found.conjugate_time[k])) == leaves
+            if leaves:
+                assert abs(float(found.conjugate_time[k]) - 1) < 1e-6
+
+    @pytest.mark.parametrize("squared", [1.44, 2.0])
+    def test_conjugate_points(self, squared):
+        metric = PauliPenalty(1, [squared, 1.0, 1.0])
+        momentum = jnp.array([np.pi * squared, 0.0, 0.0])
+        found = conjugate_points(metric, momentum, t1=0.9, num_steps=128)
+        assert abs(float(found.lengths[0]) - np.pi / np.sqrt(squared)) < 1e-6
+        assert found.multiplicities[0] == 2
+        assert not np.isfinite(found.times[1])
+
+    def test_no_conjugate_points_where_there_are_none(self):
+        momentum = jnp.array([np.pi, 0.0, 0.0])
+        isotropic = conjugate_points(PauliPenalty(1), momentum, t1=0.99, num_steps=128)
+        assert not np.any(np.isfinite(isotropic.times))
+        assert not np.any(isotropic.multiplicities)
+
+    def test_sub_riemannian_limit(self):
+        metric = PauliPenalty(1, {"X": np.inf})
+        angle = 1.0
+        target = expm(-1j * angle * np.array([[0, 1], [1, 0]]))
+        found = nielsen_complexity(target, metric, num_starts=32)
+        truth = np.sqrt(angle * (2 * np.pi - angle))
+        other = np.sqrt((np.pi - angle) * (np.pi + angle))
+        assert abs(float(found.distance) - min(truth, other)) < 1e-7
+        assert found.lower_bound <= found.distance
+
+
+class TestBounds:
+    def test_monotone_and_between(self):
+        """`d` grows with each penalty; `d_1 <= d_w <= sqrt(max w) d_1`."""
+        target = unitary_group.rvs(2, random_state=3)
+        prices = jnp.array([[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 2.0, 5.0]])
+        found = jax.vmap(
+            lambda p: nielsen_complexity(target, PauliPenalty(1, p), **LEAN, throw=False)
+        )(prices)
+        distances = np.asarray(found.distance)
+        assert np.all(np.diff(distances) > 1e-4)
+        assert np.all(distances >= found.lower_bound - 1e-10)
+        assert np.all(distances <= np.sqrt([1.0, 2.0, 5.0]) * distances[0] + 1e-10)
+        assert np.all(found.upper_bound >= distances)
+
+    def test_triangle_and_right_invariance(self):
+        metric = PauliPenalty(1, [1.0, 3.0, 2.0])
+        u, v, w = (unitary_group.rvs(2, random_state=k) for k in range(3))
+        pairs = jnp.asarray(
+            [v @ u.conj().T, w @ v.conj().T, w @ u.conj().T, (w @ u) @ (v @ u).conj().T]
+        )
+        d = jax.vmap(lambda x: nielsen_complexity(x, metric, **LEAN, throw=False).distance)(pairs)
+        assert d[2] <= d[0] + d[1] + 1e-9
+        assert abs(d[3] - d[1]) < 1e-9
+
+
+def test_gradients():
+    """Of the distance in target and penalties, against differences."""
+    target = jnp.asarray(unitary_group.rvs(2, random_state=5))
+    generator = lax.matrix(jnp.array([0.3, -0.5, 0.8]))
+
+    @jax.jit
+    def distance(prices, angle):
+        moved = lax.exponential(-1j * angle * generator) @ target
+        return nielsen_complexity(moved, PauliPenalty(1, prices), **LEAN, throw=False).distance
+
+    prices = jnp.array([1.0, 2.0, 4.0])
+    found = jax.jit(jax.grad(distance, (0, 1)))(prices, 0.0)
+    h = 1e-5
+    for k in range(3):
+        shift = jnp.zeros(3).at[k].set(h)
+        slope = (distance(prices + shift, 0.0) - distance(prices - shift, 0.0)) / (2 * h)
+        assert abs(found[0][k] - slope) < 1e-7
+    slope = (distance(prices, h) - distance(prices, -h)) / (2 * h)
+    assert abs(found[1] - slope) < 1e-7
+    assert np.all(np.asarray(found[0]) >= 0)
+
+
+class TestBadInput:
+    def test_targets(self):
+        metric = PauliPenalty(1)
+        for bad, message in (
+            (np.diag([1.0, 2.0]), "unitary"),
+            (np.eye(3), "2\\^n"),
+            (np.eye(4), "metric's 1 qubit"),
+            (np.array([[np.nan, 0], [0, 1]]), "nan"),
+            ("toffol", "toffoli"),
+        ):
+            with pytest.raises(InputError, match=message):
+                nielsen_complexity(bad, metric)
+        with pytest.raises(InputError, match="PauliPenalty"):
+            nielsen_complexity(np.eye(2), 3.0)
+
+    def test_counts_and_memory(self):
+        for options in ({"num_starts": 0}, {"num_steps": 1.5}, {"tolerance": -1.0}):
+            with pytest.raises(InputError):
+                nielsen_complexity(np.eye(2), PauliPenalty(1), **options)
+        with pytest.raises(InputError, match="GB|TB|GiB|TiB"):
+            nielsen_complexity(np.eye(32), PauliPenalty(5), num_starts=10**6)
+        with pytest.raises(InputError, match="momentum"):
+            conjugate_points(PauliPenalty(1), jnp.zeros(3))
+        with pytest.raises(InputError, match="momentum"):
+            conjugate_points(PauliPenalty(1), jnp.ones(4))
+
+    def test_an_unreachable_target(self):
+        """Two qubits whose strings of weight two are forbidden make no CNOT."""
+        metric = PauliPenalty(2, [1.0, np.inf])
+        with pytest.raises(NumericalError):
+            nielsen_complexity("cx", metric, num_starts=4, num_steps=8)
+        found = nielsen_complexity("cx", metric, num_starts=4, num_steps=8, throw=False)
+        assert np.isnan(found.distance)
+        assert found.num_converged == 0
