@@ -1,18 +1,21 @@
-"""Quantum computation as geometry: gates, controls, circuits and their synthesis."""
+"""Quantum computation as geometry: complexity, gates, controls, circuits and their synthesis."""
 
+from geojax.quantum.circuits import Circuit as Circuit, Operation as Operation
 from geojax.quantum.conjugate import (
     ConjugatePoints as ConjugatePoints,
     conjugate_points as conjugate_points,
 )
 from geojax.quantum.controls import Controls as Controls, load_controls as load_controls
+from geojax.quantum.direct import (
+    ShortestControls as ShortestControls,
+    shortest_controls as shortest_controls,
+)
 from geojax.quantum.gates import as_target as as_target, gate as gate
 from geojax.quantum.nielsen import (
     NielsenComplexity as NielsenComplexity,
     isotropic_distance as isotropic_distance,
     nielsen_complexity as nielsen_complexity,
-from geojax.quantum.circuits import Circuit as Circuit, Operation as Operation
-from geojax.quantum.controls import Controls as Controls, load_controls as load_controls
-from geojax.quantum.gates import as_target as as_target, gate as gate
+)
 from geojax.quantum.products import ProductFormula as ProductFormula, trotterise as trotterise
 from geojax.quantum.pulses import (
     fourier_pulses as fourier_pulses,
@@ -20,7 +23,3 @@ from geojax.quantum.pulses import (
 )
 from geojax.quantum.strings import local_strings as local_strings
 from geojax.quantum.synthesis import Synthesis as Synthesis, synthesise as synthesise
-from geojax.quantum.direct import (
-    ShortestControls as ShortestControls,
-    shortest_controls as shortest_controls,
-)

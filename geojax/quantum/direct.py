@@ -1,4 +1,4 @@
-"""Shortest piecewise constant controls: complexity minimised directly, with no geodesic equation."""
+"""Shortest piecewise constant controls: cost minimised directly, without geodesics."""
 
 from typing import Any
 
