@@ -106,7 +106,8 @@ def synthesise(
         key: draws the starts. Start i does not depend on how many there are.
         scale: standard deviation of the coefficients at the start, times `duration`; less where
             the bound is less.
-        tolerance: infidelity at which a lane is done.
+        tolerance: infidelity at which a lane is done; single precision tells no less than some
+            1e-6.
         max_iterations: most steps of a lane.
         batch_size: lanes that run side by side; what a core's cache holds is fastest.
         throw: raise if no start succeeded.
