@@ -12,7 +12,14 @@ from geojax import shoot
 from geojax._core.errors import InputError, NumericalError
 from geojax.actions import Unitaries
 from geojax.metrics import PauliPenalty
-from geojax.quantum import conjugate_points, gate, isotropic_distance, lax, nielsen_complexity
+from geojax.quantum import (
+    conjugate_points,
+    cut_time,
+    gate,
+    isotropic_distance,
+    lax,
+    nielsen_complexity,
+)
 from geojax.quantum.search import length
 
 LEAN = {"num_starts": 16, "num_steps": 16}
@@ -251,3 +258,33 @@ class TestBadInput:
         found = nielsen_complexity("cx", metric, num_starts=4, num_steps=8, throw=False)
         assert np.isnan(found.distance)
         assert found.num_converged == 0
+
+
+@pytest.mark.slow
+class TestCutPoints:
+    def test_of_a_berger_sphere(self):
+        """The cheap axis is cut at half of the fibre, long before its neighbours come back."""
+        epsilon = 0.6
+        metric = PauliPenalty(1, [epsilon**2, 1.0, 1.0])
+        momentum = np.pi * jnp.array([epsilon, 0.0, 0.0])
+        cut = cut_time(metric, momentum, num_bisections=12, **LEAN)
+        assert abs(float(cut) - epsilon) < 1e-3
+        # up to a phase, -1 is 1 again, and half of that is the end
+        cut = cut_time(metric, momentum, num_bisections=12, phase_free=True, **LEAN)
+        assert abs(float(cut) - epsilon / 2) < 1e-3
+
+    def test_never_after_the_first_conjugate_point(self):
+        metric = PauliPenalty(1, [0.64, 1.0, 1.0])
+        momentum = np.pi * jnp.array([0.0, 1.0, 0.0])
+        cut = cut_time(metric, momentum, num_bisections=12, num_starts=24, num_steps=32)
+        conjugate = conjugate_points(metric, momentum).times[0]
+        assert 0 <= float(cut) - float(conjugate) < 1e-2
+        assert np.isinf(cut_time(PauliPenalty(1), momentum, t1=0.99, num_bisections=8, **LEAN))
+
+    @pytest.mark.parametrize("epsilon", [0.5, 0.8, 1.3])
+    def test_minus_one_is_a_point_of_the_group(self, epsilon):
+        sphere = BergerSphere(epsilon)
+        found = nielsen_complexity(-np.eye(2), sphere.metric, phase_free=False)
+        assert abs(float(found.distance) - sphere.fibre_distance(np.pi)) < 1e-8
+        same = nielsen_complexity(-np.eye(2), sphere.metric)
+        assert float(same.distance) < 1e-12
