@@ -1,5 +1,6 @@
 """Quantum computation as geometry: gates, controls, circuits and their synthesis."""
 
+from geojax.quantum.circuits import Circuit as Circuit, Operation as Operation
 from geojax.quantum.conjugate import (
     ConjugatePoints as ConjugatePoints,
     conjugate_points as conjugate_points,
@@ -11,4 +12,10 @@ from geojax.quantum.nielsen import (
     isotropic_distance as isotropic_distance,
     nielsen_complexity as nielsen_complexity,
 )
+from geojax.quantum.products import ProductFormula as ProductFormula, trotterise as trotterise
+from geojax.quantum.pulses import (
+    fourier_pulses as fourier_pulses,
+    spline_pulses as spline_pulses,
+)
 from geojax.quantum.strings import local_strings as local_strings
+from geojax.quantum.synthesis import Synthesis as Synthesis, synthesise as synthesise

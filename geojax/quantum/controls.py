@@ -1,5 +1,6 @@
 """Piecewise constant Hamiltonians in Pauli strings: the controls of a quantum computer."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
@@ -215,6 +216,7 @@ def load_controls(path: str | FilePath) -> Controls:
     return Controls(found.coefficients, found.labels, found.durations, drift=drift)
 
 
+@functools.partial(jax.jit, static_argnames="labels")
 def combine(
     coefficients: Float[Array, "*batch G"], labels: tuple[str, ...]
 ) -> Complex[Array, "*batch N N"]:

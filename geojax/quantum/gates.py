@@ -100,7 +100,7 @@ def gate_name(name: Any) -> str:
     if known not in GATES and known not in ROTATIONS:
         names = [*GATES, *ROTATIONS, *ALIASES]
         raise InputError(
-            f"Gate {name!r} is not known{checks.nearest_name(name, names)}; it is one of "
+            f"Gate {name!r} is not known{checks.nearest_name(str(name), names)}; it is one of "
             f"{', '.join(names)}."
         )
     return str(known)

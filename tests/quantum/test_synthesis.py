@@ -1,0 +1,206 @@
+"""Gate synthesis: closed-form limits, the Jacobian, honest codes and counts, what is refused."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from geojax._core import checks
+from geojax._core.errors import InputError, NumericalError
+from geojax._core.results import RESULTS, result_name
+from geojax.quantum import (
+    Controls,
+    as_target,
+    fourier_pulses,
+    gate,
+    local_strings,
+    spline_pulses,
+    synthesise,
+)
+from geojax.quantum.controls import combine
+from geojax.quantum.endpoint import Plant, endpoint
+
+# Local controls of two qubits that are always coupled.
+COUPLED = {
+    "generators": ["XI", "YI", "IX", "IY"],
+    "drift": {"ZZ": 1.0},
+    "num_slices": 20,
+    "num_starts": 8,
+    "batch_size": 8,
+    "throw": False,
+}
+
+
+def fidelity(unitary, target) -> float:
+    return float(abs(np.vdot(unitary, target)) ** 2 / len(target) ** 2)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return synthesise("cx", num_slices=3, num_starts=6, batch_size=3, key=jax.random.key(5))
+
+
+class TestTwoQubits:
+    def test_the_controls_make_the_gate(self, found):
+        assert bool(jnp.all(found.succeeded))
+        assert found.coefficients.shape == (6, 3, 15)
+        for lane in range(6):
+            reached = fidelity(found.controls(lane).unitary(), gate("cx"))
+            assert abs(reached - float(found.fidelity[lane])) < 1e-12
+            assert reached >= 1 - 1e-6
+        assert bool(jnp.all(jnp.diff(found.fidelity) <= 0))
+
+    def test_each_propagation_counts_its_slices(self, found):
+        np.testing.assert_array_equal(found.num_exponentials, 3 * (found.num_iterations + 1))
+        assert int(jnp.max(found.num_iterations)) < 30
+
+    def test_starts_depend_on_the_key_and_not_on_their_neighbours(self, found):
+        options = {"num_slices": 3, "batch_size": 3}
+        other = synthesise("cx", num_starts=6, key=jax.random.key(6), **options)
+        assert float(jnp.max(jnp.abs(other.coefficients - found.coefficients))) > 0.1
+        fewer = synthesise("cx", num_starts=5, key=jax.random.key(5), **options)
+        mine = np.argsort(found.start)[:5]
+        theirs = np.argsort(fewer.start)
+        np.testing.assert_allclose(found.coefficients[mine], fewer.coefficients[theirs], atol=1e-9)
+        np.testing.assert_array_equal(found.num_exponentials[mine], fewer.num_exponentials[theirs])
+
+    def test_the_phase_of_the_target_does_not_matter(self, found):
+        turned = np.exp(0.4j) * gate("cx")
+        options = {"num_slices": 3, "num_starts": 6, "batch_size": 3, "key": jax.random.key(5)}
+        turned = synthesise(turned, **options)
+        reached = fidelity(turned.controls().unitary(), gate("cx"))
+        assert reached >= 1 - 1e-6
+
+    def test_lanes_are_refused_that_are_not_there(self, found):
+        with pytest.raises(InputError, match="lane must be less than 6"):
+            found.controls(6)
+
+
+class TestCoupled:
+    """With a coupling of strength 1, `cx` takes a time of at least pi / 4."""
+
+    def test_long_enough_and_within_the_bound(self):
+        found = synthesise("cx", duration=1.0, bound=6.0, key=jax.random.key(0), **COUPLED)
+        assert bool(jnp.all(found.succeeded))
+        assert float(jnp.max(jnp.abs(found.coefficients))) < 6.0
+        assert fidelity(found.controls().unitary(), gate("cx")) >= 1 - 1e-6
+
+    def test_too_short(self):
+        found = synthesise("cx", duration=0.6, bound=100.0, key=jax.random.key(0), **COUPLED)
+        best = float(found.fidelity[0])
+        assert not bool(jnp.any(found.succeeded))
+        assert best < np.cos(np.pi / 4 - 0.6) ** 2
+        # the first and the last of 20 slices go into turning single qubits
+        assert best > np.cos(np.pi / 4 - 0.6 * 18 / 20) ** 2
+        assert result_name(jax.tree.map(lambda code: code[0], found.result)) == "not_converged"
+
+    @pytest.mark.parametrize("make", [fourier_pulses, spline_pulses])
+    def test_pulses_of_few_coefficients(self, make):
+        options = COUPLED | {"num_slices": 30, "num_starts": 4, "batch_size": 4}
+        basis = make(30, 6)
+        found = synthesise("cx", duration=3.0, basis=basis, key=jax.random.key(0), **options)
+        assert float(jnp.mean(found.succeeded)) >= 0.5
+        pulses = np.asarray(found.coefficients[0])
+        weights = np.linalg.lstsq(basis, pulses)[0]
+        np.testing.assert_allclose(basis @ weights, pulses, atol=1e-10)
+
+
+class TestThreeQubits:
+    def test_toffoli_of_one_and_two_local_strings(self):
+        found = synthesise(
+            "toffoli", num_slices=4, num_starts=16, tolerance=1e-3, key=jax.random.key(1)
+        )
+        assert float(jnp.mean(found.succeeded)) >= 0.9
+        assert fidelity(found.controls().unitary(), gate("toffoli")) >= 0.999
+
+    def test_toffoli_of_one_local_strings_fails_and_says_so(self):
+        options = {"num_slices": 4, "num_starts": 4, "max_iterations": 40, "key": jax.random.key(1)}
+        local = local_strings(3, 1)
+        found = synthesise("toffoli", local, throw=False, **options)
+        assert bool(jnp.all(found.result == RESULTS.not_converged))
+        # products of single rotations overlap with Toffoli by 3/4 at most
+        np.testing.assert_allclose(float(found.fidelity[0]), 9 / 16, atol=1e-3)
+        assert float(found.fidelity[0]) <= 9 / 16 + 1e-12
+        with pytest.raises(NumericalError, match=r"4 starts, best fidelity 0\.56.*max_iterations"):
+            synthesise("toffoli", local, **options)
+
+
+def test_the_jacobian_is_that_of_differences(getkey):
+    labels = ("XI", "YI", "IX", "IY", "ZX")
+    target = as_target("iswap")
+    plant = Plant(
+        target=target,
+        generators=combine(jnp.eye(5), labels),
+        drift=combine(jnp.array([[0.7, -0.2]]), ("ZZ", "XX"))[0],
+        basis=jnp.asarray(spline_pulses(7, 4)),
+        bound=jnp.array([1.5, 2.0, 1.0, jnp.inf, 3.0]),
+        step=jnp.array(0.3),
+    )
+    unknowns = jax.random.normal(getkey(), (4, 5))
+    direction = jax.random.normal(getkey(), (4, 5))
+    h = 1e-5
+    run = eqx.filter_jit(endpoint)
+    end = run(plant, unknowns)
+    change = end.jacobian @ direction.reshape(-1)
+    # the size of a move, and the slope of the distance that is minimised
+    after, before = (run(plant, unknowns + s * direction) for s in (h, -h))
+    slope = float(after.distance - before.distance) / (2 * h)
+    np.testing.assert_allclose(float(change @ end.residual), slope, rtol=1e-7)
+    squares = float(jnp.sum(end.residual**2))
+    assert squares > 0.05
+    # at the target itself the residual moves as the Jacobian says
+    pulses = Controls(plant.pulses(unknowns), labels, plant.step, drift=plant.drift)
+    there = eqx.tree_at(lambda p: p.target, plant, pulses.unitary())
+    moves = [run(there, unknowns + s * direction).residual for s in (h, -h)]
+    expected = run(there, unknowns).jacobian @ direction.reshape(-1)
+    np.testing.assert_allclose((moves[0] - moves[1]) / (2 * h), expected, atol=1e-8)
+
+
+def test_pulse_shapes():
+    sines = fourier_pulses(50, 4)
+    np.testing.assert_allclose(sines.T @ sines, 25 * np.eye(4), atol=1e-12)
+    splines = spline_pulses(40, 7)
+    np.testing.assert_allclose(splines.sum(axis=1), 1.0)
+    assert splines.min() >= 0
+    # cubic splines hold every line
+    weights = np.linalg.lstsq(splines, np.arange(40.0))[0]
+    np.testing.assert_allclose(splines @ weights, np.arange(40.0), atol=1e-10)
+
+
+def call(target="cx", *arguments, **options):
+    return lambda: synthesise(target, *arguments, **({"key": jax.random.key(0)} | options))
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        (call("cnott"), "did you mean 'cnot'"),
+        (call(np.ones((4, 4))), r"must be unitary, but \|U'U - 1\|"),
+        (call("cx", ["XI", "XQ"]), "generators: entry 1 is 'XQ'"),
+        (call("cx", ["XII"]), "acts on 3 qubits and not on 2"),
+        (call("cx", ["XI"], edges=[(0, 1)]), "exclude each other"),
+        (call("cx", edges=[(0, 2)]), "pairs of qubits from 0 to 1"),
+        (call("cx", drift={"ZZZ": 1.0}), "drift: entry 0 is 'ZZZ'"),
+        (call("cx", bound=0.0), "bound must be positive"),
+        (call("cx", ["XI", "IX"], bound=[1.0, 2.0, 3.0]), "hold 2 numbers"),
+        (call("cx", duration=-1.0), "duration must be positive"),
+        (call("cx", tolerance=0.0), "tolerance must be positive"),
+        (call("cx", scale=np.nan), "scale must be positive"),
+        (call("cx", num_slices=0), "num_slices must be an integer"),
+        (call("cx", batch_size=0), "batch_size must be an integer"),
+        (call("cx", max_iterations=-1), "max_iterations must be an integer"),
+        (call("cx", basis=np.eye(3)), r"shape \[8, M\]"),
+        (lambda: fourier_pulses(4, 5), "at most 4 coefficients"),
+        (lambda: spline_pulses(8, 3), "at least 4"),
+    ],
+)
+def test_refusals_of_synthesis(refused, message):
+    with pytest.raises(InputError, match=message):
+        refused()
+
+
+def test_memory_is_predicted(monkeypatch):
+    monkeypatch.setattr(checks, "installed_memory", lambda: 10**6)
+    with pytest.raises(InputError, match=r"16 lanes of 8 slices and 36 generators.*lower batch"):
+        call("toffoli")()
