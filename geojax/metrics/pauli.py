@@ -1,6 +1,7 @@
 """Nielsen's metric on the velocities (Hamiltonians) of n qubits."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ class PauliPenalty(AbstractMetric):
         num_qubits: int,
         penalties: "Penalties" = 1.0,
         *,
-        coupling: Sequence[tuple[int, int]] | None = None,
+        coupling: Any = None,
     ):
         self.num_qubits = pauli.check_num_qubits(num_qubits)
         self.penalties = _penalties(self.num_qubits, penalties, coupling)

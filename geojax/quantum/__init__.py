@@ -1,4 +1,4 @@
-"""Quantum computation as geometry: gates, controls, circuits and their synthesis."""
+"""Quantum computation as geometry: complexity, gates, controls, circuits and their synthesis."""
 
 from geojax.quantum.circuits import Circuit as Circuit, Operation as Operation
 from geojax.quantum.conjugate import (
@@ -6,6 +6,10 @@ from geojax.quantum.conjugate import (
     conjugate_points as conjugate_points,
 )
 from geojax.quantum.controls import Controls as Controls, load_controls as load_controls
+from geojax.quantum.direct import (
+    ShortestControls as ShortestControls,
+    shortest_controls as shortest_controls,
+)
 from geojax.quantum.gates import as_target as as_target, gate as gate
 from geojax.quantum.nielsen import (
     NielsenComplexity as NielsenComplexity,

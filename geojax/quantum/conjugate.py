@@ -116,9 +116,9 @@ def _conjugate_points(momentum, inverse_prices, t1, *, num_steps, most):
 
     spacing = times[1]
     least = jax.vmap(singular)(unitaries[1:], tangents[1:], times[1:])[:, -1]
-    # a valley lies between its neighbours, and is no deeper than its walls can reach; the end of
-    # the grid is a wall only where it rises
-    left = jnp.concatenate([least[:1], least[:-1]])
+    # a valley lies between its neighbours, and is no deeper than its walls can reach; forbidden
+    # strings make one of the start, which is none
+    left = jnp.concatenate([jnp.full(1, -jnp.inf, least.dtype), least[:-1]])
     right = jnp.concatenate([least[1:], least[-1:]])
     valley = (least <= left) & (least <= right)
     valley &= least <= 1.5 * jnp.maximum(left - least, right - least) + _ZERO

@@ -21,8 +21,7 @@ from geojax._core.results import RESULTS, code_if, first_failure
 # Beyond this the damping leaves nothing of a step: the search stands at a stationary point.
 _LARGEST_DAMPING = 1e8
 _LEAST_DAMPING = 1e-9
-# the first pass, which takes no step, divides it by ten
-_FIRST_DAMPING = 1e-1
+_FIRST_DAMPING = 1e-2
 
 
 class Plant(eqx.Module):
@@ -56,27 +55,26 @@ class Plant(eqx.Module):
 
 
 class End(NamedTuple):
-    """The end of the curve beside the target.
+    """The end of the curve beside the target, with what its derivative is made of.
 
     Attributes:
         infidelity: `1 - |tr W|^2 / N^2`.
         distance: `1 - |tr W| / N`, half the squared distance up to a phase, which is minimised.
         residual: what of W is left to undo, `[N^2]`.
-        jacobian: how residual moves with the unknowns, `[N^2, M G]`.
+        energies, vectors: eigenvalues `[K, N]` and eigenvectors `[K, N, N]` of every slice.
+        frames: the eigenvectors carried back to the start of the curve, `[K, N, N]`.
     """
 
     infidelity: Float[Array, ""]
     distance: Float[Array, ""]
     residual: Float[Array, " P"]
-    jacobian: Float[Array, "P Q"]
+    energies: Float[Array, "K N"]
+    vectors: Complex[Array, "K N N"]
+    frames: Complex[Array, "K N N"]
 
 
 def endpoint(plant: Plant, unknowns: Float[Array, "M G"]) -> End:
-    """Propagate once through all slices: one matrix exponential each, by eigenvectors.
-
-    The same eigenvectors give the exact derivative of every exponential (Daleckii and Krein), so
-    the Jacobian takes no exponential more.
-    """
+    """Propagate once through all slices: one matrix exponential each, by eigenvectors."""
     size = plant.target.shape[0]
     controls = plant.pulses(unknowns)
     hamiltonians = plant.drift[None] + jnp.einsum(
@@ -101,14 +99,25 @@ def endpoint(plant: Plant, unknowns: Float[Array, "M G"]) -> End:
     turned = left * jnp.where(overlap > 0, jnp.conj(trace) / size_of_trace, 1.0)
     missing = 0.5j * (turned - dagger(turned))
     missing = missing - jnp.trace(missing) / size * start
-    moves = jax.vmap(_moves, in_axes=(None, 0, 0, 0))(plant, energies, vectors, frames)
-    slopes = jnp.einsum("kgp,kg,km->pmg", moves, plant.bending(unknowns), plant.basis)
     return End(
         1 - jnp.square(overlap / size),
         1 - overlap / size,
         _coordinates(missing),
-        slopes.reshape(size**2, -1),
+        energies,
+        vectors,
+        frames,
     )
+
+
+def jacobian(plant: Plant, unknowns: Float[Array, "M G"], end: End) -> Float[Array, "P Q"]:
+    """How the residual moves with the unknowns, `[N^2, M G]`, at the target.
+
+    The eigenvectors of the exponentials give their exact derivatives (Daleckii and Krein), so
+    this takes no exponential more.
+    """
+    moves = jax.vmap(_moves, in_axes=(None, 0, 0, 0))(plant, end.energies, end.vectors, end.frames)
+    slopes = jnp.einsum("kgp,kg,km->pmg", moves, plant.bending(unknowns), plant.basis)
+    return slopes.reshape(slopes.shape[0], -1)
 
 
 def _moves(plant, energies, vectors, frame) -> Float[Array, "G P"]:
@@ -152,20 +161,12 @@ def search(
     """
     number = start.dtype.type
     least_scale = float(jnp.finfo(start.dtype).tiny) ** 0.5
-    num_rows = plant.target.size
-    # infinitely far off, so that the first pass through the loop propagates the start itself
-    nowhere = End(
-        jnp.asarray(jnp.inf, start.dtype),
-        jnp.asarray(jnp.inf, start.dtype),
-        jnp.zeros(num_rows, start.dtype),
-        jnp.zeros((num_rows, start.size), start.dtype),
-    )
     first = Lane(
         start,
-        nowhere,
+        endpoint(plant, start),
         jnp.asarray(_FIRST_DAMPING, start.dtype),
         jnp.asarray(2.0, start.dtype),
-        jnp.asarray(-1),
+        jnp.asarray(0),
     )
 
     def going(lane: Lane) -> Bool[Array, ""]:
@@ -175,13 +176,14 @@ def search(
         return unfinished & able
 
     def step(lane: Lane) -> Lane:
-        residual, jacobian = lane.end.residual, lane.end.jacobian
-        normal = jacobian @ jacobian.T
+        residual = lane.end.residual
+        slopes = jacobian(plant, lane.unknowns, lane.end)
+        normal = slopes @ slopes.T
         scale = jnp.trace(normal) / normal.shape[0] + least_scale
         damped = normal + lane.damping * scale * jnp.eye(normal.shape[0], dtype=start.dtype)
         factor = jax.scipy.linalg.cho_factor(damped)
-        change = -(jacobian.T @ jax.scipy.linalg.cho_solve(factor, residual))
-        left = residual + jacobian @ change
+        change = -(slopes.T @ jax.scipy.linalg.cho_solve(factor, residual))
+        left = residual + slopes @ change
         promised = 0.5 * (jnp.sum(jnp.square(residual)) - jnp.sum(jnp.square(left)))
         unknowns = lane.unknowns + change.reshape(start.shape)
         end = endpoint(plant, unknowns)

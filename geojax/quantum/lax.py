@@ -74,6 +74,7 @@ def step(
     h: Float[Array, ""],
 ) -> Complex[Array, "N N"]:
     """The unitary that a geodesic multiplies by in a time h, to order 4."""
+    h = h.astype(momentum.dtype)
     k1 = _rate(momentum, inverse_prices)
     k2 = _rate(momentum + 0.5 * h * k1, inverse_prices)
     k3 = _rate(momentum + 0.5 * h * k2, inverse_prices)

@@ -19,7 +19,7 @@ from geojax.metrics import PauliPenalty
 from geojax.quantum import lax
 from geojax.quantum.conjugate import first_conjugate_time
 from geojax.quantum.gates import as_target
-from geojax.quantum.search import Lanes, length, search
+from geojax.quantum.search import Lanes, length, roots_of_unity, search
 
 # lengths that differ by less, relatively, count as one geodesic's
 _SAME = 1e-5
@@ -160,27 +160,29 @@ def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps):
     lengths = jnp.where(reached, lanes.lengths, jnp.inf)
     best = jnp.argmin(jnp.where(reached, lengths, 1e6 + lanes.residuals))
     size = unitary.shape[0]
-    phase = jnp.exp(2j * jnp.pi * lanes.centres[best] / size).astype(unitary.dtype)
-    target = phase * unitary
+    target = roots_of_unity(unitary)[lanes.centres[best]] * unitary
     action, identity = Unitaries(metric.num_qubits), jnp.eye(size, dtype=unitary.dtype)
 
-    def path_of(momentum, save):
-        costate = action.lift(identity, lax.matrix(momentum) / size)
-        return shoot(metric, action, identity, costate, num_steps=num_steps, save=save, throw=False)
-
-    # damped Newton steps with the search's derivative: each takes away all but its small error of the
-    # residual, and of what is missing of the implicit derivative, which is how this has one
-    momentum, derivative = lanes.momenta[best], lanes.derivatives[best]
-    left, values, right = jnp.linalg.svd(derivative)
+    # damped Newton steps with the search's derivative: each takes away all but its small error of
+    # the residual, and of what is missing of the implicit derivative, which is how this has one
+    left, values, right = jnp.linalg.svd(lanes.derivatives[best])
     values = values / (jnp.square(values) + jnp.square(_SINGULAR * values[0]))
 
-    def newton(momentum, _):
-        product = dagger(target) @ path_of(momentum, "end").end
-        gap = lax.coefficients(1j * product)
-        return momentum - right.T @ (values * (left.T @ gap)), None
+    def newton(carry, _):
+        momentum, _, _ = carry
+        costate = action.lift(identity, lax.matrix(momentum) / size)
+        path = shoot(metric, action, identity, costate, num_steps=num_steps, throw=False)
+        gap = lax.coefficients(1j * dagger(target) @ path.end)
+        return (momentum - right.T @ (values * (left.T @ gap)), momentum, path), None
 
-    momentum = jax.lax.scan(newton, momentum, length=_POLISH)[0]
-    path = path_of(momentum, "steps")
+    def first(momentum):
+        # one copy of the solver in the program: what it returns is first filled with zeros
+        like = jax.eval_shape(newton, (momentum, momentum, None), None)[0][2]
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+
+    momentum = lanes.momenta[best]
+    carry = momentum, momentum, first(momentum)
+    (_, momentum, path), _ = jax.lax.scan(newton, carry, length=_POLISH + 1)
     residual = jnp.linalg.norm(path.end - target)
     missed = code_if(~(residual <= tolerance), RESULTS.not_converged)
     result = first_failure(path.result, missed)
@@ -214,9 +216,8 @@ def isotropic_distance(unitary: Complex[Array, "N N"]) -> Float[Array, ""]:
     squares are convex; the least over all roots of unity that multiply the unitary.
     """
     size = unitary.shape[-1]
-    phases = jnp.exp(2j * jnp.pi * jnp.arange(size) / size).astype(unitary.dtype)
 
     def norm(phase):
         return jnp.linalg.norm(hermitian_log(phase * unitary, traceless=True))
 
-    return jnp.min(jax.vmap(norm)(phases)) / np.sqrt(size)
+    return jnp.min(jax.vmap(norm)(roots_of_unity(unitary))) / np.sqrt(size)

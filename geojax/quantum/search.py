@@ -8,7 +8,8 @@ deformation), by damped Newton steps whose derivative is the Jacobi field.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Complex, Float, Key
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Float, Int, Key
 
 from geojax._core.linalg import dagger, hermitian_log
 from geojax.quantum import lax
@@ -35,7 +36,7 @@ class Lanes(eqx.Module):
     lengths: Float[Array, " S"]
     residuals: Float[Array, " S"]
     derivatives: Float[Array, "S P P"]
-    centres: Float[Array, " S"]
+    centres: Int[Array, " S"]
 
     def converged(self, tolerance: float) -> Bool[Array, " S"]:
         return self.residuals <= tolerance
@@ -44,6 +45,12 @@ class Lanes(eqx.Module):
 def error(unitary: Complex[Array, "N N"], target: Complex[Array, "N N"]) -> Float[Array, " P"]:
     """Pauli coefficients of Z with `U = target exp(-i Z)`: zero only at the target."""
     return lax.coefficients(hermitian_log(dagger(target) @ unitary, traceless=False))
+
+
+def roots_of_unity(unitary: Complex[Array, "N N"]) -> Complex[Array, " N"]:
+    """What the centre of SU(N) multiplies by."""
+    size = unitary.shape[-1]
+    return jnp.asarray(np.exp(2j * np.pi * np.arange(size) / size), unitary.dtype)
 
 
 def length(momentum: Float[Array, " P"], inverse_prices: Float[Array, " P"]) -> Float[Array, ""]:
@@ -68,7 +75,7 @@ class Starts(eqx.Module):
     momenta: Float[Array, "S P"]
     shakes: Float[Array, "S P"]
     deformed: Float[Array, " S"]
-    centres: Float[Array, " S"]
+    centres: Int[Array, " S"]
 
 
 def starts(target: Complex[Array, "N N"], num_starts: int, key: Key[Array, ""]) -> Starts:
@@ -83,29 +90,28 @@ def starts(target: Complex[Array, "N N"], num_starts: int, key: Key[Array, ""]) 
     lanes = jnp.arange(num_starts)
     centres = lanes % size
     rounds = lanes // size
-    phases = jnp.exp(2j * jnp.pi * centres / size).astype(target.dtype)
-    targets = phases[:, None, None] * target
+    targets = roots_of_unity(target)[centres][:, None, None] * target[None]
     later = (rounds > 0).astype(real)
     deformed = (rounds % 4 != 3).astype(real)
 
     def logarithm(lane, goal, key):
-        first, second, third, fourth = jax.random.split(key, 4)
+        first, second, third = jax.random.split(key, 3)
         shake, noise = later[lane] * jax.random.normal(first, (2, size**2 - 1), real) / size
         # so slight a turn tells equal eigenvalues apart at random, and is undone by the search
         shortest = hermitian_log(goal @ lax.exponential(-1e-3j * lax.matrix(shake)), traceless=True)
         vectors = jnp.linalg.eigh(shortest)[1]
         # every other round stays on the shortest branch
         up, down = jax.random.choice(second, size, (2,), replace=False)
-        turned = later[lane] * (rounds[lane] % 2 == 0)
+        turned = jnp.where(rounds[lane] % 2 == 0, later[lane], 0.0)
         turns = jnp.zeros(size, real).at[up].add(turned).at[down].add(-turned)
         turns = (2 * jnp.pi * turns).astype(target.dtype)
-        branch = shortest + (vectors * turns) @ dagger(vectors)
+        branch = shortest + (vectors * turns[None, :]) @ dagger(vectors)
         momentum = lax.coefficients(branch) + (1 - deformed[lane]) * noise
         return momentum, jax.random.uniform(third, (), real) * shake
 
     keys = jax.random.split(key, num_starts)
     momenta, shakes = jax.vmap(logarithm)(lanes, targets, keys)
-    return Starts(targets, momenta, shakes, deformed, centres.astype(real))
+    return Starts(targets, momenta, shakes, deformed, centres)
 
 
 def search(
@@ -166,9 +172,11 @@ def _follow(start, inverse_prices, num_steps):
     # slow at the end, where the penalties' inverses change by the largest factors
     shares = jnp.square(1 - jnp.arange(1, _STAGES + 1, dtype=momentum.dtype) / _STAGES)
     shares = jnp.concatenate(
-        [jnp.ones(3, momentum.dtype), jnp.repeat(shares, _STEPS_PER_STAGE), jnp.zeros(_LAST_STEPS)]
+        [jnp.ones(4, momentum.dtype), jnp.repeat(shares, _STEPS_PER_STAGE), jnp.zeros(_LAST_STEPS)]
     ).astype(momentum.dtype)
-    fresh = jnp.diff(shares, prepend=1.0) != 0
-    carry = momentum, *look(momentum, shares[0]), jnp.zeros((), momentum.dtype)
+    fresh = jnp.diff(shares, prepend=2.0) != 0
+    # the first pass takes no step, and looks
+    gap, damping = jnp.zeros_like(momentum), jnp.zeros((), momentum.dtype)
+    carry = momentum, gap, jnp.eye(momentum.shape[0], dtype=momentum.dtype), damping
     (momentum, gap, derivative, _), _ = jax.lax.scan(newton, carry, (shares, fresh))
     return momentum, jnp.linalg.norm(gap), derivative

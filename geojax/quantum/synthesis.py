@@ -80,7 +80,7 @@ def synthesise(
     scale: float = 1.0,
     tolerance: float = 1e-6,
     max_iterations: int = 200,
-    batch_size: int = 16,
+    batch_size: int = 8,
     throw: bool = True,
 ) -> Synthesis:
     """Find piecewise constant controls that make a gate, from many random starts at once.
@@ -228,8 +228,8 @@ def _bounds(bound: Any, num_generators: int) -> np.ndarray:
 
 
 def _check_memory(n: int, num_generators: int, num_slices: int, num_starts: int, lanes: int):
-    # the complex derivatives of every slice, twice, and the Jacobian, old and new
-    lane = num_generators * num_slices * 4**n * (2 * 16 + 3 * 8)
+    # the complex derivatives of every slice, before and after they are rotated, and the Jacobian
+    lane = num_generators * num_slices * 4**n * (2 * 16 + 2 * 8)
     checks.memory(
         lanes * lane + num_starts * num_slices * num_generators * 8,
         f"synthesise: {lanes} lanes of {num_slices} slices and {num_generators} generators on {n} "

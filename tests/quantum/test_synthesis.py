@@ -1,5 +1,7 @@
 """Gate synthesis: closed-form limits, the Jacobian, honest codes and counts, what is refused."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,7 @@ from geojax.quantum import (
     synthesise,
 )
 from geojax.quantum.controls import combine
-from geojax.quantum.endpoint import Plant, endpoint
+from geojax.quantum.endpoint import Plant, endpoint, jacobian
 
 # Local controls of two qubits that are always coupled.
 COUPLED = {
@@ -55,10 +57,13 @@ class TestTwoQubits:
         np.testing.assert_array_equal(found.num_exponentials, 3 * (found.num_iterations + 1))
         assert int(jnp.max(found.num_iterations)) < 30
 
-    def test_starts_depend_on_the_key_and_not_on_their_neighbours(self, found):
-        options = {"num_slices": 3, "batch_size": 3}
-        other = synthesise("cx", num_starts=6, key=jax.random.key(6), **options)
+    def test_starts_depend_on_the_key(self, found):
+        other = synthesise("cx", num_slices=3, num_starts=6, batch_size=3, key=jax.random.key(6))
         assert float(jnp.max(jnp.abs(other.coefficients - found.coefficients))) > 0.1
+
+    @pytest.mark.slow
+    def test_starts_do_not_depend_on_their_neighbours(self, found):
+        options = {"num_slices": 3, "batch_size": 3}
         fewer = synthesise("cx", num_starts=5, key=jax.random.key(5), **options)
         mine = np.argsort(found.start)[:5]
         theirs = np.argsort(fewer.start)
@@ -97,9 +102,9 @@ class TestCoupled:
 
     @pytest.mark.parametrize("make", [fourier_pulses, spline_pulses])
     def test_pulses_of_few_coefficients(self, make):
-        options = COUPLED | {"num_slices": 30, "num_starts": 4, "batch_size": 4}
-        basis = make(30, 6)
-        found = synthesise("cx", duration=3.0, basis=basis, key=jax.random.key(0), **options)
+        # columns of zeros do nothing; with them one program serves all of these tests
+        basis = np.pad(make(20, 6), ((0, 0), (0, 14)))
+        found = synthesise("cx", duration=3.0, basis=basis, key=jax.random.key(0), **COUPLED)
         assert float(jnp.mean(found.succeeded)) >= 0.5
         pulses = np.asarray(found.coefficients[0])
         weights = np.linalg.lstsq(basis, pulses)[0]
@@ -107,23 +112,35 @@ class TestCoupled:
 
 
 class TestThreeQubits:
+    OPTIONS: ClassVar = {"num_slices": 4, "num_starts": 16, "key": jax.random.key(1)}
+
     def test_toffoli_of_one_and_two_local_strings(self):
-        found = synthesise(
-            "toffoli", num_slices=4, num_starts=16, tolerance=1e-3, key=jax.random.key(1)
-        )
+        found = synthesise("toffoli", bound=50.0, tolerance=1e-3, **self.OPTIONS)
         assert float(jnp.mean(found.succeeded)) >= 0.9
         assert fidelity(found.controls().unitary(), gate("toffoli")) >= 0.999
 
     def test_toffoli_of_one_local_strings_fails_and_says_so(self):
-        options = {"num_slices": 4, "num_starts": 4, "max_iterations": 40, "key": jax.random.key(1)}
-        local = local_strings(3, 1)
-        found = synthesise("toffoli", local, throw=False, **options)
+        # the two-local strings are all but switched off
+        bound = [1e-9 if label in COUPLINGS else 50.0 for label in local_strings(3)]
+        options = self.OPTIONS | {"bound": bound, "max_iterations": 40}
+        found = synthesise("toffoli", throw=False, **options)
         assert bool(jnp.all(found.result == RESULTS.not_converged))
         # products of single rotations overlap with Toffoli by 3/4 at most
         np.testing.assert_allclose(float(found.fidelity[0]), 9 / 16, atol=1e-3)
-        assert float(found.fidelity[0]) <= 9 / 16 + 1e-12
-        with pytest.raises(NumericalError, match=r"4 starts, best fidelity 0\.56.*max_iterations"):
-            synthesise("toffoli", local, **options)
+        assert float(found.fidelity[0]) <= 9 / 16 + 1e-8
+        with pytest.raises(NumericalError, match=r"16 starts, best fidelity 0\.56.*max_iterations"):
+            synthesise("toffoli", **options)
+
+
+COUPLINGS = set(local_strings(3)) - set(local_strings(3, 1))
+
+
+@pytest.mark.slow
+def test_one_local_strings_alone():
+    options = {"num_slices": 4, "num_starts": 8, "max_iterations": 60, "key": jax.random.key(1)}
+    found = synthesise("toffoli", local_strings(3, 1), throw=False, **options)
+    assert not bool(jnp.any(found.succeeded))
+    assert float(found.fidelity[0]) <= 9 / 16 + 1e-12
 
 
 def test_the_jacobian_is_that_of_differences(getkey):
@@ -140,21 +157,21 @@ def test_the_jacobian_is_that_of_differences(getkey):
     unknowns = jax.random.normal(getkey(), (4, 5))
     direction = jax.random.normal(getkey(), (4, 5))
     h = 1e-5
-    run = eqx.filter_jit(endpoint)
+    run, slopes = eqx.filter_jit(endpoint), eqx.filter_jit(jacobian)
     end = run(plant, unknowns)
-    change = end.jacobian @ direction.reshape(-1)
-    # the size of a move, and the slope of the distance that is minimised
+    change = slopes(plant, unknowns, end) @ direction.reshape(-1)
     after, before = (run(plant, unknowns + s * direction) for s in (h, -h))
+    # anywhere, the two make the slope of the distance that is minimised
     slope = float(after.distance - before.distance) / (2 * h)
     np.testing.assert_allclose(float(change @ end.residual), slope, rtol=1e-7)
-    squares = float(jnp.sum(end.residual**2))
-    assert squares > 0.05
-    # at the target itself the residual moves as the Jacobian says
+    assert float(jnp.sum(end.residual**2)) > 0.05
+    # at the target the residual moves as the Jacobian says
     pulses = Controls(plant.pulses(unknowns), labels, plant.step, drift=plant.drift)
     there = eqx.tree_at(lambda p: p.target, plant, pulses.unitary())
     moves = [run(there, unknowns + s * direction).residual for s in (h, -h)]
-    expected = run(there, unknowns).jacobian @ direction.reshape(-1)
+    expected = slopes(there, unknowns, run(there, unknowns)) @ direction.reshape(-1)
     np.testing.assert_allclose((moves[0] - moves[1]) / (2 * h), expected, atol=1e-8)
+    assert float(jnp.linalg.norm(expected)) > 0.1
 
 
 def test_pulse_shapes():
@@ -202,5 +219,5 @@ def test_refusals_of_synthesis(refused, message):
 
 def test_memory_is_predicted(monkeypatch):
     monkeypatch.setattr(checks, "installed_memory", lambda: 10**6)
-    with pytest.raises(InputError, match=r"16 lanes of 8 slices and 36 generators.*lower batch"):
+    with pytest.raises(InputError, match=r"8 lanes of 8 slices and 36 generators.*lower batch"):
         call("toffoli")()
