@@ -173,7 +173,7 @@ def _sphere(ax: "Axes3D") -> None:
     for k, name in enumerate("xyz"):
         end = np.eye(3)[k]
         ax.plot(*np.stack([-end, end]).T, color=style.SOFT, linewidth=0.6, linestyle=":")
-        ax.text(*(1.18 * end), name, color=style.INK, fontsize=9, ha="center", va="center")
+        ax.text(*(1.25 * end), name, color=style.INK, fontsize=9, ha="center", va="center")
 
 
 def _coefficients(controls: "Controls") -> np.ndarray:
