@@ -21,5 +21,9 @@ from geojax.quantum.pulses import (
     fourier_pulses as fourier_pulses,
     spline_pulses as spline_pulses,
 )
+from geojax.quantum.scrambling import (
+    layer_sensitivity as layer_sensitivity,
+    random_controls as random_controls,
+)
 from geojax.quantum.strings import local_strings as local_strings
 from geojax.quantum.synthesis import Synthesis as Synthesis, synthesise as synthesise
