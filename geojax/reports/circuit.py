@@ -37,7 +37,8 @@ def controls_section(
         )
     ]
     if controls.num_qubits == 1:
-        figure = viz.plot_bloch(controls.unitaries() if states is None else states).figure
+        figure, axes = viz.new_figure(width=4.4, height=4.4, subplot_kw={"projection": "3d"})
+        viz.plot_bloch(controls.unitaries() if states is None else states, axes[0, 0])
         name, caption = (
             "On the Bloch sphere",
             "The way of the states that start at the axes x, y and z, from where they start "

@@ -137,26 +137,29 @@ def plot_bloch(unitaries: Any, ax: "Axes3D | None" = None) -> "Axes3D":
             f"Argument unitaries must have shape [k, 2, 2] (one qubit), but has shape "
             f"{list(states.shape)}."
         )
-    if ax is None:
-        style.matplotlib_module("mpl_toolkits.mplot3d")
-        axes: Any = style.new_figure(width=4.4, height=4.4, subplot_kw={"projection": "3d"})[1]
-        ax = axes[0, 0]
-    if getattr(ax, "name", "") != "3d":
+    axes = _new_sphere_axes() if ax is None else ax
+    if getattr(axes, "name", "") != "3d":
         raise InputError(
             "Argument ax must be 3-D axes, as of `figure.add_subplot(projection='3d')`, but is 2-D."
         )
-    _sphere(ax)
+    _sphere(axes)
     turned = np.asarray(conjugation(jnp.asarray(states, complex)))
     paths = np.moveaxis(turned, 2, 0)  # of each axis, [3, k, 3]
     for name, path, color in zip("xyz", paths, style.CYCLE, strict=False):
-        ax.plot(*path.T, color=color, linewidth=2.0, label=name)
-        ax.plot(*path[:1].T, color=color, marker="o", markersize=6, markerfacecolor="white")
-        ax.plot(*path[-1:].T, color=color, marker="o", markersize=6)
-    style.legend(ax, loc="upper right")
-    return ax
+        axes.plot(*path.T, color=color, linewidth=2.0, label=name)
+        axes.plot(*path[:1].T, color=color, marker="o", markersize=6, markerfacecolor="white")
+        axes.plot(*path[-1:].T, color=color, marker="o", markersize=6)
+    style.legend(axes, loc="upper right")
+    return axes
 
 
-def _sphere(ax: "Axes3D") -> None:
+def _new_sphere_axes() -> Any:
+    """3-D axes of a new figure."""
+    style.matplotlib_module("mpl_toolkits.mplot3d")
+    return style.new_figure(width=4.4, height=4.4, subplot_kw={"projection": "3d"})[1][0, 0]
+
+
+def _sphere(ax: Any) -> None:
     """A sphere of three circles, with its axes."""
     ax.set_axis_off()
     ax.set_proj_type("ortho")

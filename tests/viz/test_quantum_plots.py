@@ -1,6 +1,5 @@
 """Plots of controls and of what they do to a qubit, and the sections of a report that show them."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,8 +10,10 @@ from geojax.reports import controls_section, gates_section, render_page
 
 pytest.importorskip("matplotlib")
 
-ROWS = np.array([[0.5, -2.0, 1e-12, 1.0], [0.5, 1.0, 0.0, 0.0]])
-LABELS = ["XI", "ZZ", "YI", "IX"]
+# of one shape each, so that they share programs
+ROWS = np.array([[0.5, -2.0, 1e-12, 1.0], [0.5, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+TWO = Controls(ROWS, ["XI", "ZZ", "YI", "IX"], [0.25, 0.25, 0.5])
+ONE = Controls(np.full((6, 1), np.pi / 4), ["X"])  # a quarter turn about x
 
 
 def names(ax):
@@ -20,22 +21,21 @@ def names(ax):
 
 
 def test_pulses_hold_over_their_slices():
-    controls = Controls(ROWS, LABELS, [0.25, 0.75], drift={"IY": 0.25})
+    controls = Controls(ROWS, TWO.labels, TWO.durations, drift={"IY": 0.25})
     ax = viz.plot_pulses(controls, most=3)
     assert names(ax) == ["ZZ", "IX", "XI", "other strings"]  # rounding is not drawn
     steps = {patch.get_label(): patch.get_data() for patch in ax.patches}
-    np.testing.assert_array_equal(steps["ZZ"].edges, [0.0, 0.25, 1.0])
-    np.testing.assert_array_equal(steps["ZZ"].values, [-2.0, 1.0])
+    np.testing.assert_array_equal(steps["ZZ"].edges, [0.0, 0.25, 0.5, 1.0])
+    np.testing.assert_allclose(steps["ZZ"].values, [-2.0, 1.0, 0.0], atol=1e-15)
     others = [patch for patch in ax.patches if patch.get_label() not in names(ax)]
-    np.testing.assert_allclose([patch.get_data().values for patch in others], [[0.25, 0.25]])
+    np.testing.assert_allclose([patch.get_data().values for patch in others], [[0.25] * 3])
     with pytest.raises(InputError, match="most must not be negative, but is -1"):
         viz.plot_pulses(controls, most=-1)
-    assert viz.plot_pulses(Controls(np.zeros((1, 1)), ["Z"])).get_legend() is None
+    assert viz.plot_pulses(Controls(np.zeros((6, 1)), ["X"])).get_legend() is None
 
 
 def test_weights_are_shares_of_the_squared_norm():
-    controls = Controls(np.vstack([ROWS, np.zeros(4)]), LABELS, [0.25, 0.25, 0.5])
-    ax = viz.plot_pauli_weights(controls)
+    ax = viz.plot_pauli_weights(TWO)
     assert names(ax) == ["1 qubit", "2 qubits"]
     # top of the lower band in the middle of each slice
     lower = ax.collections[0].get_paths()[0]
@@ -48,7 +48,7 @@ def test_weights_are_shares_of_the_squared_norm():
 
 
 def test_axes_move_on_the_bloch_sphere():
-    turn = Controls(np.full((6, 1), np.pi / 4), ["X"]).unitaries()  # a quarter turn about x
+    turn = ONE.unitaries()
     ax = viz.plot_bloch(turn)
     ends = {
         line.get_label(): np.array(line.get_data_3d())
@@ -70,12 +70,10 @@ def test_axes_move_on_the_bloch_sphere():
 
 
 def test_sections_show_what_there_is():
-    one = controls_section(Controls(np.ones((2, 1)), ["Z"]), title="One")
-    two = controls_section(Controls(ROWS, LABELS), title="Two")
+    one, two = controls_section(ONE, title="One"), controls_section(TWO, title="Two")
     assert [picture.title for picture in one.pictures] == ["Pulses", "On the Bloch sphere"]
     assert [picture.title for picture in two.pictures] == ["Pulses", "Qubits that act together"]
-    states = jnp.stack([jnp.eye(2, dtype=complex)] * 2)
-    resting = controls_section(Controls(np.ones((2, 1)), ["Z"]), title="One", states=states)
+    resting = controls_section(ONE, title="One", states=np.stack([np.eye(2, dtype=complex)] * 3))
     assert resting.pictures[1].image != one.pictures[1].image
     gates = gates_section({"h": 2, "cx": 5}, title="Gates")
     assert gates.table.rows == [("cx", 5), ("h", 2)]
