@@ -6,6 +6,7 @@ from geojax.quantum.conjugate import (
     conjugate_points as conjugate_points,
 )
 from geojax.quantum.controls import Controls as Controls, load_controls as load_controls
+from geojax.quantum.cut import cut_time as cut_time
 from geojax.quantum.direct import (
     ShortestControls as ShortestControls,
     shortest_controls as shortest_controls,

@@ -1,5 +1,7 @@
 """Conjugate points: where neighbouring geodesics meet again, and one stops being the shortest."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -69,6 +71,22 @@ def conjugate_points(
 
     Reference: `[docarmo1992riemannian]`, `[dowling2008geometry]`.
     """
+    momentum = check_momentum(metric, momentum)
+    checks.positive(t1, "t1")
+    checks.count(num_steps, "num_steps", least=4)
+    checks.count(most, "most")
+    prices = (1.0 / metric.penalties[1:]).astype(momentum.dtype)
+    return _conjugate_points(
+        momentum, prices, jnp.asarray(t1, momentum.dtype), num_steps=num_steps, most=most
+    )
+
+
+def check_momentum(metric: PauliPenalty, momentum: Any) -> Float[Array, " P"]:
+    """Pauli coefficients of a momentum of the metric's qubits.
+
+    Raises:
+        InputError: another number of them, not finite, or all zero.
+    """
     rows = metric.penalties.shape[0] - 1
     momentum = checks.finite(checks.as_float_array(momentum, "momentum"), "momentum")
     if momentum.shape != (rows,):
@@ -78,13 +96,7 @@ def conjugate_points(
         )
     if not checks.is_tracer(momentum) and not bool(jnp.any(momentum != 0)):
         raise InputError("Argument momentum must not be zero: a geodesic has to move.")
-    checks.positive(t1, "t1")
-    checks.count(num_steps, "num_steps", least=4)
-    checks.count(most, "most")
-    prices = (1.0 / metric.penalties[1:]).astype(momentum.dtype)
-    return _conjugate_points(
-        momentum, prices, jnp.asarray(t1, momentum.dtype), num_steps=num_steps, most=most
-    )
+    return momentum
 
 
 def first_conjugate_time(

@@ -70,6 +70,7 @@ def nielsen_complexity(
     num_starts: int = 32,
     num_steps: int = 32,
     tolerance: float | None = None,
+    phase_free: bool = True,
     key: Key[Array, ""] | None = None,
     throw: bool = True,
 ) -> NielsenComplexity:
@@ -88,6 +89,8 @@ def nielsen_complexity(
         num_steps: steps of each geodesic in the search; more for penalties beyond about fifty.
             The path returned is solved again by `shoot`, in as many steps.
         tolerance: largest residual that counts as reached; 1e-8 in float64, 1e-3 in float32.
+        phase_free: whether the target times any root of unity will do, as for a gate; otherwise it
+            must have determinant one and is sought itself, as a point of SU(2^n).
         key: of the random starts; `jax.random.key(0)` by default.
         throw: raise if no start reached the target; otherwise `result` says so.
 
@@ -130,7 +133,7 @@ def nielsen_complexity(
     key = jax.random.key(0) if key is None else key
     found = _complexity(
         unitary, metric, key, jnp.asarray(tolerance, real), num_starts=num_starts,
-        num_steps=num_steps,
+        num_steps=num_steps, phase_free=phase_free,
     )  # fmt: skip
     return throw_if_failed(found, found.result, what="nielsen_complexity") if throw else found
 
@@ -150,11 +153,13 @@ def check_memory(num_qubits: int, num_starts: int, num_steps: int) -> None:
 
 
 @eqx.filter_jit
-def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps):
+def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps, phase_free):
     real = jnp.finfo(unitary.dtype).dtype
     inverse_prices = (1.0 / metric.penalties[1:]).astype(real)
     fixed, prices = jax.lax.stop_gradient((unitary, inverse_prices))
-    lanes = search(fixed, prices, key, num_starts=num_starts, num_steps=num_steps)
+    lanes = search(
+        fixed, prices, key, num_starts=num_starts, num_steps=num_steps, phase_free=phase_free
+    )
     # to what the search's own steps leave open where the target is conjugate to the identity
     reached = lanes.converged(1e-5 if np.dtype(real) == np.float64 else 1e-3)
     lengths = jnp.where(reached, lanes.lengths, jnp.inf)
@@ -195,7 +200,8 @@ def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps):
         path=path,
         target=target,
         residual=residual,
-        lower_bound=jnp.sqrt(1.0 / jnp.max(prices)) * isotropic_distance(fixed),
+        lower_bound=jnp.sqrt(1.0 / jnp.max(prices))
+        * isotropic_distance(fixed, phase_free=phase_free),
         # the norm of a difference of unitaries, over sqrt(2^n), is below their distance by 11 %
         # at most, for differences of less than one
         upper_bound=jax.lax.stop_gradient(distance)
@@ -208,16 +214,24 @@ def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps):
     )
 
 
-def isotropic_distance(unitary: Complex[Array, "N N"]) -> Float[Array, ""]:
-    """Distance of a special unitary from the centre of the group at all penalties one.
+def isotropic_distance(
+    unitary: Complex[Array, "N N"], *, phase_free: bool = True
+) -> Float[Array, ""]:
+    """Distance of a special unitary from the identity at all penalties one.
 
     Its shortest traceless logarithm: each eigenvalue takes its nearest angle, and the whole turns
     by which their sum misses zero are taken from those that change least, which is optimal since
     squares are convex; the least over all roots of unity that multiply the unitary.
+
+    Args:
+        unitary: `[N, N]`, of determinant one.
+        phase_free: whether roots of unity times it will do.
     """
     size = unitary.shape[-1]
 
     def norm(phase):
         return jnp.linalg.norm(hermitian_log(phase * unitary, traceless=True))
 
-    return jnp.min(jax.vmap(norm)(roots_of_unity(unitary))) / np.sqrt(size)
+    return jnp.min(jax.vmap(norm)(roots_of_unity(unitary)[: size if phase_free else 1])) / np.sqrt(
+        size
+    )

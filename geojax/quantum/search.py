@@ -14,10 +14,12 @@ from jaxtyping import Array, Bool, Complex, Float, Int, Key
 from geojax._core.linalg import dagger, hermitian_log
 from geojax.quantum import lax
 
-# The penalties grow in stages; each lets its Newton steps settle, the last one converge.
+# The penalties grow in stages, then the shaken target is brought back in stages; each lets its
+# Newton steps settle, the last one converge.
 _STAGES = 10
+_RETURNS = 5
 _STEPS_PER_STAGE = 4
-_LAST_STEPS = 24
+_LAST_STEPS = 20
 _MOST_DAMPING = 1e6
 
 
@@ -65,8 +67,9 @@ class Starts(eqx.Module):
     Attributes:
         targets: the target times a root of unity.
         momenta: of isotropic geodesics to it, or near one.
-        shakes: by how much the target is turned while the penalties grow: a symmetric geodesic
-            would stay symmetric beyond the point where others become shorter.
+        shakes: by how much the target is turned until the penalties have grown. Geodesics to a
+            target with symmetries would keep them where others become shorter; those to one beside
+            it find these, and are followed back.
         deformed: 1 where the penalties grow, 0 where Newton's steps begin at the full ones.
         centres: which root of unity.
     """
@@ -78,27 +81,35 @@ class Starts(eqx.Module):
     centres: Int[Array, " S"]
 
 
-def starts(target: Complex[Array, "N N"], num_starts: int, key: Key[Array, ""]) -> Starts:
-    """The lanes go round the centre of the group.
+def starts(
+    target: Complex[Array, "N N"],
+    inverse_prices: Float[Array, " P"],
+    num_starts: int,
+    key: Key[Array, ""],
+    phase_free: bool,
+) -> Starts:
+    """The lanes go round the centre of the group, where phases are free.
 
-    The first round takes the shortest logarithms and follows them; later ones turn eigenvalues by
-    whole turns, in random bases where eigenvalues agree, shake the target, and every fourth round
-    begins at the full penalties, with noise.
+    The first round takes the shortest logarithms and follows them; later ones shake the target,
+    which tells equal eigenvalues apart at random, every other one turns eigenvalues by whole turns,
+    and every fourth begins at the full penalties, with a random geodesic.
     """
     size = target.shape[-1]
     real = jnp.finfo(target.dtype).dtype
     lanes = jnp.arange(num_starts)
-    centres = lanes % size
-    rounds = lanes // size
+    every = size if phase_free else 1
+    centres = lanes % every
+    rounds = lanes // every
     targets = roots_of_unity(target)[centres][:, None, None] * target[None]
     later = (rounds > 0).astype(real)
     deformed = (rounds % 4 != 3).astype(real)
 
     def logarithm(lane, goal, key):
         first, second, third = jax.random.split(key, 3)
-        shake, noise = later[lane] * jax.random.normal(first, (2, size**2 - 1), real) / size
-        # so slight a turn tells equal eigenvalues apart at random, and is undone by the search
-        shortest = hermitian_log(goal @ lax.exponential(-1e-3j * lax.matrix(shake)), traceless=True)
+        shake, wish = later[lane] * jax.random.normal(first, (2, size**2 - 1), real) / size
+        far, long = 2 * jax.random.uniform(third, (2,), real)
+        shake = far * shake
+        shortest = hermitian_log(goal @ lax.exponential(-1j * lax.matrix(shake)), traceless=True)
         vectors = jnp.linalg.eigh(shortest)[1]
         # every other round stays on the shortest branch
         up, down = jax.random.choice(second, size, (2,), replace=False)
@@ -106,8 +117,9 @@ def starts(target: Complex[Array, "N N"], num_starts: int, key: Key[Array, ""]) 
         turns = jnp.zeros(size, real).at[up].add(turned).at[down].add(-turned)
         turns = (2 * jnp.pi * turns).astype(target.dtype)
         branch = shortest + (vectors * turns[None, :]) @ dagger(vectors)
-        momentum = lax.coefficients(branch) + (1 - deformed[lane]) * noise
-        return momentum, jax.random.uniform(third, (), real) * shake
+        # of a velocity in the metric's own units, so that dear strings are driven as well
+        guess = long * wish * jnp.sqrt(1.0 / jnp.where(inverse_prices > 0, inverse_prices, 1.0))
+        return jnp.where(deformed[lane] > 0, lax.coefficients(branch), guess), shake
 
     keys = jax.random.split(key, num_starts)
     momenta, shakes = jax.vmap(logarithm)(lanes, targets, keys)
@@ -121,6 +133,7 @@ def search(
     *,
     num_starts: int,
     num_steps: int,
+    phase_free: bool,
 ) -> Lanes:
     """Follow every start to the penalties; all lanes in one program.
 
@@ -130,8 +143,9 @@ def search(
         key: of the random starts.
         num_starts: lanes.
         num_steps: of each geodesic; even.
+        phase_free: whether the target times a root of unity will do.
     """
-    begin = starts(target, num_starts, key)
+    begin = starts(target, inverse_prices, num_starts, key, phase_free)
     found = jax.vmap(lambda start: _follow(start, inverse_prices, num_steps))(begin)
     momenta, residuals, derivatives = found
     lengths = jax.vmap(lambda m: length(m, inverse_prices))(momenta)
@@ -141,17 +155,16 @@ def search(
 def _follow(start, inverse_prices, num_steps):
     """One lane: continuation in the penalties."""
 
-    def look(momentum, share):
-        share = share * start.deformed
-        prices = inverse_prices + (1 - inverse_prices) * share
-        shake = lax.matrix(start.shakes * jnp.sqrt(share))
+    def look(momentum, share, shaken):
+        prices = inverse_prices + (1 - inverse_prices) * share * start.deformed
+        shake = lax.matrix(start.shakes * shaken)
         target = start.targets @ lax.exponential(-1j * shake)
         unitaries = lax.geodesic(momentum, prices, num_steps=num_steps)
         return error(unitaries[-1], target), lax.jacobi(unitaries, momentum, prices)
 
     def newton(carry, plan):
         momentum, gap, derivative, damping = carry
-        share, fresh = plan
+        share, shaken, fresh = plan
         normal = derivative.T @ derivative
         scale = damping * jnp.eye(gap.shape[0], dtype=gap.dtype)
         # (D^T D + damping)^-1 D^T is close to D^-1 where D is far from singular
@@ -159,7 +172,7 @@ def _follow(start, inverse_prices, num_steps):
         # far steps leave the basin; dear momenta are large
         longest = 1.0 + 0.3 * jnp.linalg.norm(momentum)
         trial = momentum + step * longest / jnp.maximum(jnp.linalg.norm(step), longest)
-        new_gap, new_derivative = look(trial, share)
+        new_gap, new_derivative = look(trial, share, shaken)
         better = jnp.linalg.norm(new_gap) < jnp.linalg.norm(gap)
         accept = (fresh | better) & jnp.all(jnp.isfinite(new_gap))
         damping = jnp.where(accept, 0.1 * damping, jnp.maximum(10 * damping, 1e-8))
@@ -169,14 +182,17 @@ def _follow(start, inverse_prices, num_steps):
         return (*kept, damping), None
 
     momentum = start.momenta
+    dtype = momentum.dtype
     # slow at the end, where the penalties' inverses change by the largest factors
-    shares = jnp.square(1 - jnp.arange(1, _STAGES + 1, dtype=momentum.dtype) / _STAGES)
-    shares = jnp.concatenate(
-        [jnp.ones(4, momentum.dtype), jnp.repeat(shares, _STEPS_PER_STAGE), jnp.zeros(_LAST_STEPS)]
-    ).astype(momentum.dtype)
-    fresh = jnp.diff(shares, prepend=2.0) != 0
+    shares = np.square(1 - np.arange(_STAGES + 1) / _STAGES)
+    shares = np.concatenate([shares, np.zeros(_RETURNS)])
+    shaken = np.concatenate([np.ones(_STAGES + 1), 0.4 ** np.arange(1, _RETURNS), [0.0]])
+    steps = np.full(shares.shape, _STEPS_PER_STAGE)
+    steps[-1] = _LAST_STEPS
+    fresh = np.concatenate([np.arange(count) == 0 for count in steps])
+    plan = (*(jnp.asarray(np.repeat(x, steps), dtype) for x in (shares, shaken)), fresh)
     # the first pass takes no step, and looks
-    gap, damping = jnp.zeros_like(momentum), jnp.zeros((), momentum.dtype)
-    carry = momentum, gap, jnp.eye(momentum.shape[0], dtype=momentum.dtype), damping
-    (momentum, gap, derivative, _), _ = jax.lax.scan(newton, carry, (shares, fresh))
+    gap, damping = jnp.zeros_like(momentum), jnp.zeros((), dtype)
+    carry = momentum, gap, jnp.eye(momentum.shape[0], dtype=dtype), damping
+    (momentum, gap, derivative, _), _ = jax.lax.scan(newton, carry, plan)
     return momentum, jnp.linalg.norm(gap), derivative
