@@ -106,7 +106,8 @@ def synthesise(
         key: draws the starts. Start i does not depend on how many there are.
         scale: standard deviation of the coefficients at the start, times `duration`; less where
             the bound is less.
-        tolerance: infidelity at which a lane is done.
+        tolerance: infidelity at which a lane is done; single precision tells no less than some
+            1e-6.
         max_iterations: most steps of a lane.
         batch_size: lanes that run side by side; what a core's cache holds is fastest.
         throw: raise if no start succeeded.
@@ -228,8 +229,9 @@ def _bounds(bound: Any, num_generators: int) -> np.ndarray:
 
 
 def _check_memory(n: int, num_generators: int, num_slices: int, num_starts: int, lanes: int):
-    # the complex derivatives of every slice, before and after they are rotated, and the Jacobian
-    lane = num_generators * num_slices * 4**n * (2 * 16 + 2 * 8)
+    # the complex derivatives of every slice, before and after they are rotated, the Jacobian, and
+    # the normal matrix with its factor
+    lane = num_generators * num_slices * 4**n * (2 * 16 + 2 * 8) + 16**n * 3 * 8
     checks.memory(
         lanes * lane + num_starts * num_slices * num_generators * 8,
         f"synthesise: {lanes} lanes of {num_slices} slices and {num_generators} generators on {n} "

@@ -23,15 +23,17 @@ from geojax.quantum import (
 from geojax.quantum.controls import combine
 from geojax.quantum.endpoint import Plant, endpoint, jacobian
 
-# Local controls of two qubits that are always coupled.
-COUPLED = {
-    "generators": ["XI", "YI", "IX", "IY"],
-    "drift": {"ZZ": 1.0},
-    "num_slices": 20,
-    "num_starts": 8,
-    "batch_size": 8,
-    "throw": False,
-}
+# Shapes that most tests share, so that one program serves them.
+SHAPES = {"num_slices": 20, "num_starts": 8, "batch_size": 4}
+
+# Local controls of two qubits that are always coupled; the other strings are all but switched off.
+LOCAL = ("XI", "YI", "IX", "IY")
+GENERATORS = (*LOCAL, *(label for label in local_strings(2) if label not in LOCAL))
+COUPLED = SHAPES | {"generators": GENERATORS, "drift": {"ZZ": 1.0}, "throw": False}
+
+
+def bounds(local: float) -> list[float]:
+    return [local if label in LOCAL else 1e-9 for label in GENERATORS]
 
 
 def fidelity(unitary, target) -> float:
@@ -40,59 +42,58 @@ def fidelity(unitary, target) -> float:
 
 @pytest.fixture(scope="module")
 def found():
-    return synthesise("cx", num_slices=3, num_starts=6, batch_size=3, key=jax.random.key(5))
+    return synthesise("cx", key=jax.random.key(5), **SHAPES)
 
 
 class TestTwoQubits:
     def test_the_controls_make_the_gate(self, found):
         assert bool(jnp.all(found.succeeded))
-        assert found.coefficients.shape == (6, 3, 15)
-        for lane in range(6):
+        assert found.coefficients.shape == (8, 20, 15)
+        for lane in range(8):
             reached = fidelity(found.controls(lane).unitary(), gate("cx"))
             assert abs(reached - float(found.fidelity[lane])) < 1e-12
             assert reached >= 1 - 1e-6
         assert bool(jnp.all(jnp.diff(found.fidelity) <= 0))
 
     def test_each_propagation_counts_its_slices(self, found):
-        np.testing.assert_array_equal(found.num_exponentials, 3 * (found.num_iterations + 1))
+        np.testing.assert_array_equal(found.num_exponentials, 20 * (found.num_iterations + 1))
         assert int(jnp.max(found.num_iterations)) < 30
 
     def test_starts_depend_on_the_key(self, found):
-        other = synthesise("cx", num_slices=3, num_starts=6, batch_size=3, key=jax.random.key(6))
+        other = synthesise("cx", key=jax.random.key(6), **SHAPES)
         assert float(jnp.max(jnp.abs(other.coefficients - found.coefficients))) > 0.1
 
     @pytest.mark.slow
     def test_starts_do_not_depend_on_their_neighbours(self, found):
-        options = {"num_slices": 3, "batch_size": 3}
-        fewer = synthesise("cx", num_starts=5, key=jax.random.key(5), **options)
-        mine = np.argsort(found.start)[:5]
-        theirs = np.argsort(fewer.start)
+        fewer = synthesise("cx", key=jax.random.key(5), **(SHAPES | {"num_starts": 5}))
+        mine, theirs = np.argsort(found.start)[:5], np.argsort(fewer.start)
         np.testing.assert_allclose(found.coefficients[mine], fewer.coefficients[theirs], atol=1e-9)
         np.testing.assert_array_equal(found.num_exponentials[mine], fewer.num_exponentials[theirs])
 
     def test_the_phase_of_the_target_does_not_matter(self, found):
         turned = np.exp(0.4j) * gate("cx")
-        options = {"num_slices": 3, "num_starts": 6, "batch_size": 3, "key": jax.random.key(5)}
-        turned = synthesise(turned, **options)
+        turned = synthesise(turned, key=jax.random.key(5), **SHAPES)
         reached = fidelity(turned.controls().unitary(), gate("cx"))
         assert reached >= 1 - 1e-6
 
     def test_lanes_are_refused_that_are_not_there(self, found):
-        with pytest.raises(InputError, match="lane must be less than 6"):
-            found.controls(6)
+        with pytest.raises(InputError, match="lane must be less than 8"):
+            found.controls(8)
 
 
 class TestCoupled:
     """With a coupling of strength 1, `cx` takes a time of at least pi / 4."""
 
     def test_long_enough_and_within_the_bound(self):
-        found = synthesise("cx", duration=1.0, bound=6.0, key=jax.random.key(0), **COUPLED)
+        found = synthesise("cx", duration=1.0, bound=bounds(6.0), key=jax.random.key(0), **COUPLED)
         assert bool(jnp.all(found.succeeded))
         assert float(jnp.max(jnp.abs(found.coefficients))) < 6.0
         assert fidelity(found.controls().unitary(), gate("cx")) >= 1 - 1e-6
 
     def test_too_short(self):
-        found = synthesise("cx", duration=0.6, bound=100.0, key=jax.random.key(0), **COUPLED)
+        found = synthesise(
+            "cx", duration=0.6, bound=bounds(100.0), key=jax.random.key(0), **COUPLED
+        )
         best = float(found.fidelity[0])
         assert not bool(jnp.any(found.succeeded))
         assert best < np.cos(np.pi / 4 - 0.6) ** 2
@@ -104,11 +105,15 @@ class TestCoupled:
     def test_pulses_of_few_coefficients(self, make):
         # columns of zeros do nothing; with them one program serves all of these tests
         basis = np.pad(make(20, 6), ((0, 0), (0, 14)))
-        found = synthesise("cx", duration=3.0, basis=basis, key=jax.random.key(0), **COUPLED)
+        found = synthesise(
+            "cx", duration=3.0, basis=basis, bound=bounds(1e3), key=jax.random.key(0), **COUPLED
+        )
         assert float(jnp.mean(found.succeeded)) >= 0.5
         pulses = np.asarray(found.coefficients[0])
         weights = np.linalg.lstsq(basis, pulses)[0]
-        np.testing.assert_allclose(basis @ weights, pulses, atol=1e-10)
+        # but for the bend below the bound
+        np.testing.assert_allclose(basis @ weights, pulses, atol=1e-3)
+        assert np.linalg.norm(pulses) > 1
 
 
 class TestThreeQubits:
@@ -157,20 +162,24 @@ def test_the_jacobian_is_that_of_differences(getkey):
     unknowns = jax.random.normal(getkey(), (4, 5))
     direction = jax.random.normal(getkey(), (4, 5))
     h = 1e-5
-    run, slopes = eqx.filter_jit(endpoint), eqx.filter_jit(jacobian)
-    end = run(plant, unknowns)
-    change = slopes(plant, unknowns, end) @ direction.reshape(-1)
-    after, before = (run(plant, unknowns + s * direction) for s in (h, -h))
+
+    @eqx.filter_jit
+    def look(plant, unknowns):
+        end = endpoint(plant, unknowns)
+        change = jacobian(plant, unknowns, end) @ direction.reshape(-1)
+        return end.distance, end.residual, change
+
+    _, residual, change = look(plant, unknowns)
+    after, before = (look(plant, unknowns + s * direction)[0] for s in (h, -h))
     # anywhere, the two make the slope of the distance that is minimised
-    slope = float(after.distance - before.distance) / (2 * h)
-    np.testing.assert_allclose(float(change @ end.residual), slope, rtol=1e-7)
-    assert float(jnp.sum(end.residual**2)) > 0.05
+    np.testing.assert_allclose(change @ residual, (after - before) / (2 * h), rtol=1e-7)
+    assert float(jnp.sum(residual**2)) > 0.05
     # at the target the residual moves as the Jacobian says
     pulses = Controls(plant.pulses(unknowns), labels, plant.step, drift=plant.drift)
     there = eqx.tree_at(lambda p: p.target, plant, pulses.unitary())
-    moves = [run(there, unknowns + s * direction).residual for s in (h, -h)]
-    expected = slopes(there, unknowns, run(there, unknowns)) @ direction.reshape(-1)
-    np.testing.assert_allclose((moves[0] - moves[1]) / (2 * h), expected, atol=1e-8)
+    after, before = (look(there, unknowns + s * direction)[1] for s in (h, -h))
+    expected = look(there, unknowns)[2]
+    np.testing.assert_allclose((after - before) / (2 * h), expected, atol=1e-8)
     assert float(jnp.linalg.norm(expected)) > 0.1
 
 
