@@ -61,7 +61,7 @@ def test_files_figures_and_page(command, tmp_path, check_files, check_page):
     program = run_qasm((folder / "circuit.qasm").read_text())
     assert infidelity(program, gate("h")) == pytest.approx(figures["infidelity"], abs=1e-12)
     assert 1e-9 < figures["infidelity"] < figures["product_error"] ** 2 < 1e-2
-    # a line of the circuit for each gate, and none twice about the same axis
+    # on one qubit every gate is a layer
     assert figures["num_gates"] == sum(figures["gates"].values()) == figures["depth"]
     assert set(figures["gates"]) == {"rx", "ry", "rz"}
     assert figures["num_entangling_gates"] == 0
@@ -114,7 +114,6 @@ def test_forbidden_strings_are_neither_controls_nor_gates(command, tmp_path):
     assert outcome.code == 0, outcome.err
     figures = result_of(tmp_path / "run")["figures"]
     assert figures["penalties"]["Z"] == "inf"
-    # a circle's arc: a^2 + l^2 = (a + 2 pi)^2 would close it, with an angle of 0.3
     assert figures["distance"] == pytest.approx(berger_limit(0.3), abs=1e-6)
     controls = load_controls(tmp_path / "run/controls.npz")
     assert controls.labels == ("X", "Y")
