@@ -268,3 +268,14 @@ def test_two_qubits(command, tmp_path):
     assert figures["distance"] == pytest.approx(math.pi / 4 * math.sqrt(6), abs=1e-8)
     assert figures["gates"] == {"cx": 2, "h": 2, "rx": 1, "rz": 2}
     assert figures["infidelity"] < 1e-10
+
+
+@pytest.mark.slow
+def test_three_qubits(command, tmp_path):
+    """Some starts of this end at another root of unity times the gate than they sought."""
+    outcome = command("circuit", "toffoli", "--penalty", 4, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    figures = result_of(tmp_path / "run")["figures"]
+    # straight along seven strings of length pi / 8 each, one of them at price 4
+    assert figures["distance"] == pytest.approx(math.pi / 8 * math.sqrt(10), abs=1e-8)
+    assert figures["infidelity"] < 1e-10
