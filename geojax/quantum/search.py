@@ -31,7 +31,7 @@ class Lanes(eqx.Module):
         lengths: of their geodesics, `[S]`.
         residuals: isotropic distance from their ends to the target, `[S]`.
         derivatives: of the ends in the momenta (body frame), `[S, 4^n - 1, 4^n - 1]`.
-        centres: which `exp(2 pi i c / 2^n) U` was sought, `[S]`.
+        centres: which `exp(2 pi i c / 2^n) U` is nearest to their ends, `[S]`.
     """
 
     momenta: Float[Array, "S P"]
@@ -149,7 +149,17 @@ def search(
     found = jax.vmap(lambda start: _follow(start, inverse_prices, num_steps))(begin)
     momenta, residuals, derivatives = found
     lengths = jax.vmap(lambda m: length(m, inverse_prices))(momenta)
-    return Lanes(momenta, lengths, residuals, derivatives, begin.centres)
+    # the error does not tell roots of unity apart: a lane may end at another one than it sought
+
+    def end(momentum):
+        return lax.geodesic(momentum, inverse_prices, num_steps=num_steps)[-1]
+
+    overlaps = jnp.einsum("ij,sij->s", target.conj(), jax.vmap(end)(momenta))
+    roots = roots_of_unity(target).conj()
+    centres = jnp.argmax((roots[None] * overlaps[:, None]).real, axis=1)
+    if not phase_free:
+        residuals = jnp.where(centres == 0, residuals, jnp.maximum(residuals, 1.0))
+    return Lanes(momenta, lengths, residuals, derivatives, centres)
 
 
 def _follow(start, inverse_prices, num_steps):
