@@ -45,7 +45,7 @@ class Lanes(eqx.Module):
 
 
 def error(unitary: Complex[Array, "N N"], target: Complex[Array, "N N"]) -> Float[Array, " P"]:
-    """Pauli coefficients of Z with `U = target exp(-i Z)`: zero only at the target."""
+    """Pauli coefficients of Z with `U = target exp(-i Z)`: zero at roots of unity times the target."""
     return lax.coefficients(hermitian_log(dagger(target) @ unitary, traceless=False))
 
 

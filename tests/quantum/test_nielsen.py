@@ -52,7 +52,10 @@ def random_momentum(num_qubits, norm, seed=0):
 class TestLax:
     """The geodesic over commutators, held to the generic one."""
 
-    @pytest.mark.parametrize("num_qubits", [1, 2, 3])
+    @pytest.mark.parametrize(
+        "num_qubits",
+        [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)],
+    )
     def test_agrees_with_the_generic_core(self, num_qubits):
         metric = PauliPenalty(num_qubits, [3.0, 1.0, 6.0] if num_qubits == 1 else 3.0)
         if num_qubits == 2:
@@ -74,6 +77,7 @@ class TestLax:
         other = lax.geodesic(momentum, jnp.ones(size**2 - 1), num_steps=40)
         assert jnp.max(jnp.abs(other[-1] - path.end)) > 1e-2
 
+    @pytest.mark.slow
     def test_jacobi_fields_are_the_derivative(self):
         metric, momentum = PauliPenalty(2, [1.0, 3.0]), random_momentum(2, 2.0)
         prices = inverse_prices(metric)
@@ -158,7 +162,7 @@ class TestBergerSphere:
             if leaves:
                 assert abs(float(found.conjugate_time[k]) - 1) < 1e-6
 
-    @pytest.mark.parametrize("squared", [1.44, 2.0])
+    @pytest.mark.parametrize("squared", [1.44, pytest.param(2.0, marks=pytest.mark.slow)])
     def test_conjugate_points(self, squared):
         metric = PauliPenalty(1, [squared, 1.0, 1.0])
         momentum = jnp.array([np.pi * squared, 0.0, 0.0])
