@@ -108,11 +108,14 @@ def finite(x, name: str) -> Any:
     return x
 
 
-def positive(x, name: str) -> Any:
-    """Raise unless every entry is a positive finite number."""
+def positive(x, name: str, *, infinite: bool = False) -> Any:
+    """Raise unless every entry is a positive finite number (or infinity, where that is allowed)."""
     if is_tracer(x) or (isinstance(x, list | tuple) and any(is_tracer(v) for v in x)):
         return x
-    _all_entries(x, name, "positive and finite", lambda array: np.isfinite(array) & (array > 0))
+    if infinite:
+        _all_entries(x, name, "positive", lambda array: array > 0)
+    else:
+        _all_entries(x, name, "positive and finite", lambda array: np.isfinite(array) & (array > 0))
     return x
 
 

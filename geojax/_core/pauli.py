@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from geojax._core import checks
+from geojax._core.errors import InputError
 
 # 2^n x 2^n matrices that one step of a path holds at a time: the state, its costate, the velocity
 # and the stages of the solver.
@@ -44,6 +45,52 @@ def weights(num_qubits: int) -> np.ndarray:
     for _ in range(num_qubits):
         total = np.add.outer(total, np.array([0, 1, 1, 1], np.int8)).reshape(-1)
     return total
+
+
+def localities(num_qubits: int, coupling) -> np.ndarray:
+    """Qubits of the smallest connected set of a coupling graph that holds each string, `[4^n]`.
+
+    Raises:
+        InputError: pairs that are not of two different qubits, or a graph that is not connected.
+    """
+    pairs = np.asarray(coupling)
+    shaped = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu"
+    if num_qubits > 1 and not (
+        shaped
+        and np.all((pairs >= 0) & (pairs < num_qubits))
+        and np.all(pairs[:, 0] != pairs[:, 1])
+    ):
+        raise InputError(
+            f"Argument coupling must be pairs of different qubits from 0 to {num_qubits - 1}, but "
+            f"is {coupling!r}."
+        )
+    qubits = [1 << k for k in range(num_qubits)]
+    joined = dict.fromkeys(qubits, 0)
+    for a, b in pairs.reshape(-1, 2).tolist():
+        joined[qubits[a]] |= qubits[b]
+        joined[qubits[b]] |= qubits[a]
+    # connected sets, grown by a neighbour at a time; small ones come first
+    grown, layer = [], set(qubits)
+    while layer:
+        grown += sorted(layer)
+        layer = {
+            members | q
+            for members in layer
+            for q in qubits
+            if not members & q and members & joined[q]
+        }
+    if (1 << num_qubits) - 1 not in grown:
+        raise InputError(f"Argument coupling must connect all qubits, but is {coupling!r}.")
+    smallest = [
+        next(members.bit_count() for members in grown if members & support == support)
+        if support
+        else 0
+        for support in range(1 << num_qubits)
+    ]
+    support = np.zeros(1, np.int64)
+    for qubit in qubits:
+        support = np.add.outer(support, qubit * np.array([0, 1, 1, 1])).reshape(-1)
+    return np.asarray(smallest)[support]
 
 
 @functools.lru_cache(maxsize=32)

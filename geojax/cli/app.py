@@ -149,7 +149,7 @@ def prepare_jax(options: Options) -> None:
     Everything goes through the environment, so that a command that needs no JAX does not load it.
     A variable that the user has set is left as it is.
     """
-    if options.x64:
+    if options.x64 or options.always_x64:
         os.environ["JAX_ENABLE_X64"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.no_cache:

@@ -1,11 +1,14 @@
 """The options that every command has."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
     """Options that every command has."""
+
+    always_x64: ClassVar[bool] = False
 
     x64: bool = False
     """Compute in double precision."""

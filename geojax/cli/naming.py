@@ -10,7 +10,13 @@ from geojax._core.errors import InputError
 from geojax.cli.options import Options
 
 # Arguments of the library whose option is called otherwise.
-_RENAMED = {"metric": "kernel", "scales": "scale", "blur": "fidelity_scale", "sigma": "accuracy"}
+_RENAMED = {
+    "metric": "kernel",
+    "scales": "scale",
+    "blur": "fidelity_scale",
+    "sigma": "accuracy",
+    "penalties": "penalty",
+}
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
+from geojax.cli.circuit_options import Circuit
 from geojax.cli.common_options import Common
 from geojax.cli.network_options import Measure, Train
 
@@ -280,7 +281,19 @@ class Doctor(Common):
     """Folder for result.json."""
 
 
-Options = Demo | Match | Apply | Quality | Atlas | Regress | Transport | Train | Measure | Doctor
+Options = (
+    Demo
+    | Match
+    | Apply
+    | Quality
+    | Atlas
+    | Regress
+    | Transport
+    | Train
+    | Measure
+    | Circuit
+    | Doctor
+)
 
 COMMANDS: dict[str, type[Options]] = {
     "demo": Demo,
@@ -292,6 +305,7 @@ COMMANDS: dict[str, type[Options]] = {
     "transport": Transport,
     "train": Train,
     "measure": Measure,
+    "circuit": Circuit,
     "doctor": Doctor,
 }
 
@@ -311,6 +325,8 @@ SYNONYMS = {
     "double": "x64",
     "force": "overwrite",
     "lr": "learning-rate",
+    "penalties": "penalty",
+    "edges": "coupling",
     "seed": "seeds",
 }
 
@@ -331,6 +347,6 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 
 __all__ = [
-    "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Common", "Demo", "Doctor", "Match", "Measure",
-    "Options", "Population", "Quality", "Regress", "Train", "Transport", "command_type",
+    "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Circuit", "Common", "Demo", "Doctor", "Match",
+    "Measure", "Options", "Population", "Quality", "Regress", "Train", "Transport", "command_type",
 ]  # fmt: skip

@@ -1,5 +1,9 @@
 """Reports: one self-contained HTML page with pictures, captions and numbers."""
 
+from geojax.reports.circuit import (
+    controls_section as controls_section,
+    gates_section as gates_section,
+)
 from geojax.reports.images import (
     ImageAtlasView as ImageAtlasView,
     ImageMatchView as ImageMatchView,

@@ -25,6 +25,11 @@ from geojax.viz.measures import (
     plot_profile as plot_profile,
     plot_spectrum as plot_spectrum,
 )
+from geojax.viz.quantum import (
+    plot_bloch as plot_bloch,
+    plot_pauli_weights as plot_pauli_weights,
+    plot_pulses as plot_pulses,
+)
 from geojax.viz.shapes import (
     as_plane as as_plane,
     plot_area_change as plot_area_change,

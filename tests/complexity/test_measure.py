@@ -226,6 +226,7 @@ class TestGeodesicDefect:
         wanted = geodesic_defect(states, self.METRIC)
         np.testing.assert_allclose(geodesic_defect(10 * states, scaled), wanted, rtol=1e-6)
 
+    @pytest.mark.slow
     def test_shooting_networks_have_none_and_free_momenta_do(self, key):
         x = jax.random.normal(key, (8, 2))
         options = {"points": 5, "depth": 8, "scale": 1.5, "dtype": jnp.float64}

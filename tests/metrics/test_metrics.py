@@ -32,12 +32,14 @@ class TestPauliPenalty:
     @pytest.mark.parametrize(
         ("penalties", "message"),
         [
-            (0.0, "penalties must be positive and finite, but is 0.0"),
+            (0.0, "penalties must be positive, but is 0.0"),
             (-1.0, "penalties must be positive"),
             ([1.0, 0.0], r"entry \[1\] is 0.0"),
             (lambda k: np.nan, r"entry \[0\] is nan"),
             ([1.0, 2.0, 3.0], r"2 numbers \(one per weight\) or 15 numbers.*shape \[3\]"),
             (np.ones((2, 2)), r"shape \[2, 2\]"),
+            ({"XQ": 2.0}, "'XQ', which is no Pauli string of 2 qubits"),
+            ({"XX": -2.0}, "positive"),
         ],
     )
     def test_bad_prices(self, penalties, message):
@@ -53,6 +55,41 @@ class TestPauliPenalty:
         coefficients = np.random.default_rng(1).normal(size=15)
         energy = PauliPenalty(2, prices).energy(hamiltonian_of(coefficients))
         assert abs(float(energy) - 0.5 * np.sum(prices * coefficients**2)) < 1e-13
+
+    def test_prices_by_label_and_forbidden_strings(self):
+        metric = PauliPenalty(2, {"XX": 4.0, "ZZ": np.inf})
+        assert metric.penalties[metric.labels.index("XX")] == 4.0
+        allowed, forbidden = pauli_string("XX") + pauli_string("YI"), pauli_string("ZZ")
+        assert float(metric.energy(allowed)) == pytest.approx(2.5, abs=1e-13)
+        assert np.isinf(metric.norm(forbidden))
+        assert largest(metric.sharp(metric.flat(allowed)) - allowed) < 1e-14
+        assert largest(metric.sharp(forbidden)) == 0
+
+    def test_weights_on_a_coupling_graph(self):
+        """On a chain, the ends are joined by way of the middle."""
+        metric = PauliPenalty(3, [1.0, 2.0, 3.0], coupling=[(0, 1), (1, 2)])
+        price = dict(zip(metric.labels, np.asarray(metric.penalties), strict=True))
+        assert [price[name] for name in ("XII", "XYI", "IZZ", "XIZ", "XYZ")] == [1, 2, 2, 3, 3]
+        every = [(0, 1), (1, 2), (0, 2)]
+        complete = PauliPenalty(3, [1.0, 2.0, 3.0], coupling=every).penalties
+        assert largest(complete - PauliPenalty(3, [1.0, 2.0, 3.0]).penalties) == 0
+        for bad in ([(0, 1)], [(0, 3), (1, 2)], [(0, 0), (1, 2)], [0, 1], [(0, 1, 2)]):
+            with pytest.raises(InputError, match="coupling"):
+                PauliPenalty(3, 2.0, coupling=bad)
+
+    def test_finsler_norms(self):
+        metric = PauliPenalty(2, {"XX": 4.0})
+        h = 3.0 * pauli_string("XX") - 2.0 * pauli_string("YI")
+        for (order, priced), truth in {
+            (1, False): 5.0,
+            (1, True): 8.0,
+            (2, False): np.sqrt(13.0),
+            (2, True): np.sqrt(40.0),
+        }.items():
+            assert abs(float(metric.norm(h, order=order, priced=priced)) - truth) < 1e-13
+        assert abs(float(metric.norm(h)) - np.sqrt(2 * metric.energy(h))) < 1e-13
+        with pytest.raises(InputError, match="order"):
+            metric.norm(h, order=3)
 
 
 class TestEntrywise:

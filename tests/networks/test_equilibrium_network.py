@@ -39,7 +39,12 @@ def test_a_response_is_the_minimum_of_its_energy(name):
 
 @pytest.mark.parametrize(
     ("make", "response"),
-    [(network, "clip"), (network, "logistic"), (network, "tanh"), (convolutional, "clip")],
+    [
+        (network, "clip"),
+        (network, "logistic"),
+        (network, "tanh"),
+        pytest.param(convolutional, "clip", marks=pytest.mark.slow),
+    ],
 )
 def test_rest_is_where_the_energy_is_stationary(make, response, key):
     model = make(response)
@@ -98,7 +103,7 @@ def test_feedback_one_is_hopfields_energy(key):
     np.testing.assert_allclose(model.energy(inputs, states), hopfield, rtol=1e-12)
 
 
-@pytest.mark.parametrize("make", [network, convolutional])
+@pytest.mark.parametrize("make", [network, pytest.param(convolutional, marks=pytest.mark.slow)])
 def test_the_way_down_is_the_transpose_of_the_way_up(make, key):
     for number, coupling in enumerate(make().couplings):
         keys = jax.random.split(jax.random.fold_in(key, number), 3)

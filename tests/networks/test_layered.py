@@ -470,6 +470,7 @@ def test_unknown_cell():
         RecurrentNetwork(3, 2, 2, cell="lstm", rngs=rngs())
 
 
+@pytest.mark.slow
 def test_a_lifted_flow_starts_after_the_lift():
     """The path, its energy and its layers are those of the flow alone."""
     lift = ConvolutionalLift((8, 8, 1), (2, 3), rngs=nnx.Rngs(0), dtype=jnp.float64)

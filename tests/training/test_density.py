@@ -285,6 +285,7 @@ class TestTraining:
         with pytest.raises(InputError, match="learning_rate must be positive"):
             fit_density(self.points, flow(), learning_rate=0.0)
 
+    @pytest.mark.slow
     def test_the_price_lowers_the_energy_and_training_the_loss(self):
         options = dict(steps=150, report_every=50, batch_size=64, num_steps=4, learning_rate=1e-2)
         plain = fit_density(self.points, flow(), **options)

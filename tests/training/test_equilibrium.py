@@ -51,7 +51,7 @@ def relative(gradient, truth):
     return float(optax.tree.norm(optax.tree.sub(gradient, truth)) / optax.tree.norm(truth))
 
 
-@pytest.mark.parametrize("make", [network, convolutional])
+@pytest.mark.parametrize("make", [network, pytest.param(convolutional, marks=pytest.mark.slow)])
 def test_implicit_gradient_against_differences(make, key):
     model = make()
     inputs = drawn(model, key)
@@ -91,8 +91,10 @@ def errors(estimators, model, inputs):
         (network, Symmetric, {}, (1e-2, 5e-3), 2),
         (network, Holomorphic, {"num_points": 4}, (0.1, 0.05), 4),
         (network, Holomorphic, {"num_points": 6}, (0.2, 0.1), 6),
-        (convolutional, Symmetric, {}, (2e-3, 1e-3), 2),
-        (convolutional, Holomorphic, {"num_points": 4}, (0.02, 0.01), 4),
+        pytest.param(convolutional, Symmetric, {}, (2e-3, 1e-3), 2, marks=pytest.mark.slow),
+        pytest.param(
+            convolutional, Holomorphic, {"num_points": 4}, (0.02, 0.01), 4, marks=pytest.mark.slow
+        ),
         (lambda: network("clip"), OneSided, {}, (1e-3, 5e-4), 1),
         (lambda: network("clip"), Symmetric, {}, (1e-3, 5e-4), 2),
     ],
@@ -114,6 +116,7 @@ def test_two_points_of_the_circle_are_the_symmetric_estimate(key):
     assert relative(first, second) < 1e-11
 
 
+@pytest.mark.slow
 def test_a_phase_that_is_not_at_rest_spoils_the_gradient(key):
     """Negative control: the free phase must be converged, and the residual says when it is not."""
     model = network(feedback=1.0)

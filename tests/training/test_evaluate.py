@@ -59,6 +59,7 @@ def test_evaluations_depend_on_the_sample_alone(model, held_out):
     assert len(set(together.tolist())) > 1
 
 
+@pytest.mark.slow
 def test_a_tighter_tolerance_costs_more(model, held_out, measured):
     tight = evaluate(model, held_out, stepsize_controller=controller(1e-9))
     assert np.all(tight.num_evaluations >= measured.num_evaluations)
@@ -122,6 +123,7 @@ def test_prediction_is_the_softmax_of_the_model(model, held_out, measured):
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_trajectories_lead_from_the_input_to_the_end(model, held_out):
     path = trajectories(model, held_out.inputs[:5], num_steps=8)
     assert path.states.shape == (9, 5, 3)

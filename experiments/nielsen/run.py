@@ -1,0 +1,264 @@
+"""Nielsen's geometry on one to three qubits: distances, cut points, growth, switchback, faults.
+
+    python experiments/nielsen/run.py            # a few minutes
+    python experiments/nielsen/run.py --full     # the README
+
+Writes `results.json` and `figure.png` into `--out`.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from geojax import viz
+from geojax.metrics import PauliPenalty
+from geojax.quantum import (
+    Controls,
+    as_target,
+    conjugate_points,
+    cut_time,
+    gate,
+    isotropic_distance,
+    layer_sensitivity,
+    nielsen_complexity,
+    random_controls,
+    shortest_controls,
+)
+
+HERE = Path(__file__).parent
+GATES = ("x", "h", "s", "t", "cx", "swap", "iswap", "sqrtswap", "ccx", "cswap", "qft2", "qft3")
+ONE_QUBIT = [1.0, 2.0, 4.0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="all draws of the README")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), help="only these")
+    parser.add_argument("--out", type=Path, default=HERE / "outcome", help="folder to write in")
+    options = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    place = options.out / "results.json"
+    found = json.loads(place.read_text()) if options.parts and place.exists() else {}
+    for name in options.parts or PARTS:
+        start = time.perf_counter()
+        found[name] = PARTS[name](options.full)
+        found[name]["seconds"] = round(time.perf_counter() - start, 1)
+        place.write_text(json.dumps(found, indent=1) + "\n")
+        short = {key: value for key, value in found[name].items() if not isinstance(value, list)}
+        print(name, json.dumps(short), flush=True)
+    if set(PARTS) <= set(found):
+        (options.out / "figure.png").write_bytes(draw(found))
+    return 0
+
+
+def gates(full: bool) -> dict:
+    """Isotropic distances against the shortest of all logarithms, found by trying them."""
+    table, worst = [], 0.0
+    for name in GATES:
+        found = float(isotropic_distance(as_target(name)))
+        worst = max(worst, abs(found - brute_force(gate(name))))
+        table.append([name, found])
+    return {"largest_error": worst, "table": table}
+
+
+def brute_force(unitary: np.ndarray) -> float:
+    """Norm of the shortest traceless logarithm over all phases that leave determinant one."""
+    angles = -np.angle(np.linalg.eigvals(unitary))
+    size, best = len(angles), math.inf
+    shift = -angles.sum() / size
+    for root in range(size):
+        turned = angles + shift + 2 * np.pi * root / size
+        turned -= 2 * np.pi * np.round(turned / (2 * np.pi))
+        # whole turns, one at a time, where they cost least, until the trace vanishes
+        while abs(trace := turned.sum()) > 1e-6:
+            moved = turned - 2 * np.pi * np.sign(trace)
+            cheapest = np.argmin(moved**2 - turned**2)
+            turned[cheapest] = moved[cheapest]
+        best = min(best, float(np.linalg.norm(turned)) / math.sqrt(size))
+    return best
+
+
+def one_qubit(full: bool) -> dict:
+    """Random targets with three prices: geodesics against controls shortened directly."""
+    count, slices = (100, 256) if full else (10, 64)
+    metric = PauliPenalty(1, ONE_QUBIT)
+    targets = random_unitaries(count, 2, seed=0)
+    solve = jax.jit(lambda u: nielsen_complexity(u, metric, throw=False))
+    found = jax.lax.map(solve, targets, batch_size=10)
+    above = []
+    for k in range(count):
+        direct = shortest_controls(
+            np.asarray(targets[k]), metric, num_slices=slices, num_starts=8, throw=False
+        )
+        above.append(float(direct.length - found.distance[k]))
+    return {
+        "targets": count,
+        "slices": slices,
+        "reached": int(jnp.sum(jnp.isfinite(found.distance))),
+        "conjugate_point_before_the_end": int(jnp.sum(found.conjugate_time < 1 - 1e-6)),
+        "largest_residual": float(jnp.max(found.residual)),
+        "direct_above_by_at_most": float(np.max(above)),
+        "direct_above_by_at_least": float(np.min(above)),
+        "starts_that_agree": float(jnp.mean(found.num_agreed)),
+    }
+
+
+def berger(full: bool) -> dict:
+    """Conjugate lengths and diameters of Berger spheres, in closed form; cut and conjugate."""
+    squares = (1.21, 1.44, 1.69, 2.0) if full else (1.44,)
+    error = 0.0
+    for squared in squares:
+        metric = PauliPenalty(1, [squared, 1.0, 1.0])
+        momentum = jnp.array([squared * math.pi, 0.0, 0.0])
+        points = conjugate_points(metric, momentum, t1=1.0)
+        error = max(error, abs(float(points.lengths[0]) - math.pi / math.sqrt(squared)))
+    isotropic = conjugate_points(PauliPenalty(1), jnp.array([math.pi, 0.0, 0.0]), t1=0.99)
+    rows, epsilon = [], 0.7
+    metric = PauliPenalty(1, [epsilon**2, 1.0, 1.0])
+    for tilt in np.linspace(0, math.pi / 2, 9 if full else 3):
+        velocity = np.array([math.cos(tilt) / epsilon, math.sin(tilt), 0.0])
+        momentum = jnp.asarray(math.pi * velocity * [epsilon**2, 1, 1])
+        cut = float(cut_time(metric, momentum, t1=1.5, num_bisections=14)) * math.pi
+        conjugate = float(conjugate_points(metric, momentum, t1=1.5).lengths[0])
+        rows.append([float(tilt), finite(cut), finite(conjugate)])
+    return {
+        "largest_error_of_conjugate_lengths": error,
+        "isotropic_conjugate_points": int(jnp.sum(jnp.isfinite(isotropic.times))),
+        "epsilon": epsilon,
+        "tilt_cut_conjugate": rows,
+    }
+
+
+def growth(full: bool) -> dict:
+    """Complexity of random two-local circuits as layers are added."""
+    plans = {"2": (PauliPenalty(2, [1.0, 4.0]), 0.15, 32, 16)}
+    if full:
+        plans["3"] = (PauliPenalty(3, 4.0), 0.10, 24, 12)
+    draws, out = (8, {}) if full else (2, {})
+    depths = [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+    for name, (metric, scale, starts, steps) in plans.items():
+        solve = jax.jit(
+            lambda u, m=metric, s=starts, k=steps: (
+                nielsen_complexity(u, m, num_starts=s, num_steps=k, throw=False).distance
+            )
+        )
+        curves, walked = [], []
+        for seed in range(draws):
+            controls = random_controls(int(name), depths[-1], jax.random.key(seed), scale=scale)
+            unitaries = controls.unitaries()
+            lengths = jnp.cumsum(jax.vmap(metric.norm)(controls.hamiltonians) * controls.durations)
+            curves.append([finite(float(solve(unitaries[k]))) for k in depths])
+            walked.append([float(lengths[k - 1]) for k in depths])
+        out[name] = {"depths": depths, "complexity": curves, "length": walked}
+    return out
+
+
+def switchback(full: bool) -> dict:
+    """`C(U' W U) <= 2 C(U) + C(W)`, for random U and a small W on one qubit."""
+    count = 50 if full else 5
+    metric = PauliPenalty(2, [1.0, 4.0])
+    solve = jax.jit(
+        lambda u: nielsen_complexity(u, metric, num_starts=24, num_steps=16, throw=False).distance
+    )
+    fault = Controls([[0.2]], ["XI"]).unitary()
+    rows = []
+    for seed in range(count):
+        unitary = random_controls(2, 4 + seed % 8, jax.random.key(seed), scale=0.15).unitary()
+        values = [solve(u) for u in (unitary, fault, unitary.conj().T @ fault @ unitary)]
+        rows.append([finite(float(v)) for v in values])
+    table = np.array(rows, float)
+    slack = 2 * table[:, 0] + table[:, 1] - table[:, 2]
+    known = np.isfinite(slack)
+    return {
+        "draws": count,
+        "searched_with_success": int(known.sum()),
+        "held": int(np.sum(slack[known] >= -1e-8)),
+        "least_slack": float(np.min(slack[known])),
+        "rows": rows,
+    }
+
+
+def faults(full: bool) -> dict:
+    """What a fault in a layer costs at the end: forty random layers of three qubits, q = 16."""
+    metric = PauliPenalty(3, 16.0)
+    keys = jax.random.split(jax.random.key(0), 20)
+
+    def profile(key):
+        return layer_sensitivity(random_controls(3, 40, key, scale=0.12), metric, "XII")
+
+    mean = jnp.mean(jax.vmap(profile)(keys), axis=0)
+    return {
+        "mean_price": float(jnp.mean(metric.penalties[1:])),
+        "first_thirty": float(jnp.mean(mean[:30])),
+        "profile": [float(value) for value in mean],
+    }
+
+
+PARTS = {
+    "gates": gates,
+    "one_qubit": one_qubit,
+    "berger": berger,
+    "growth": growth,
+    "switchback": switchback,
+    "faults": faults,
+}
+
+
+def random_unitaries(count: int, size: int, seed: int):
+    """Uniform in SU(N)."""
+    rng = np.random.default_rng(seed)
+    draws = rng.normal(size=(count, size, size)) + 1j * rng.normal(size=(count, size, size))
+    q, r = np.linalg.qr(draws)
+    q = q * (np.diagonal(r, axis1=1, axis2=2) / np.abs(np.diagonal(r, axis1=1, axis2=2)))[:, None]
+    return jnp.asarray(q / np.linalg.det(q)[:, None, None] ** (1 / size))
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def draw(found: dict) -> bytes:
+    figure, axes = viz.new_figure(2, 2, width=4.8, height=3.6)
+    for ax, (name, part) in zip(axes[0], [*found["growth"].items()][:2], strict=False):
+        if not isinstance(part, dict):
+            continue
+        depths = part["depths"]
+        complexity = np.array(part["complexity"], float)
+        for row in complexity:
+            ax.plot(depths, row, color=viz.MOVED, alpha=0.3, linewidth=0.8)
+        ax.plot(depths, np.nanmean(complexity, axis=0), "o-", color=viz.MOVED, markersize=3,
+                label="complexity found")  # fmt: skip
+        ax.plot(depths, np.mean(part["length"], axis=0), color=viz.INK, linestyle="--",
+                label="length of the circuit")  # fmt: skip
+        ax.set_ylim(0, 1.6 * np.nanmax(complexity))
+        ax.set_xlabel(f"layers, {name} qubits")
+        viz.legend(ax)
+    ax = axes[1, 0]
+    rows = np.array(found["berger"]["tilt_cut_conjugate"], float)
+    ax.plot(rows[:, 0], rows[:, 1], "o-", color=viz.SOURCE, markersize=3, label="cut point")
+    ax.plot(rows[:, 0], rows[:, 2], "s--", color=viz.TARGET, markersize=3,
+            label="first conjugate point")  # fmt: skip
+    ax.set_xlabel("angle from the cheap axis (radians)")
+    ax.set_ylabel("length of the geodesic")
+    viz.legend(ax)
+    ax = axes[1, 1]
+    profile = found["faults"]["profile"]
+    ax.plot(range(1, len(profile) + 1), profile, "o-", color=viz.MOVED, markersize=3)
+    ax.axhline(found["faults"]["mean_price"], color=viz.INK, linestyle="--", label="mean price")
+    ax.set_ylim(0, None)
+    ax.set_xlabel("layer of the fault")
+    ax.set_ylabel("cost at the end")
+    viz.legend(ax)
+    return viz.to_png(figure, dpi=110, colors=128)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

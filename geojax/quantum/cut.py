@@ -1,0 +1,71 @@
+"""Cut points: up to where a geodesic of SU(2^n) is the shortest."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from geojax._core import checks
+from geojax.metrics import PauliPenalty
+from geojax.quantum import lax
+from geojax.quantum.conjugate import check_momentum
+from geojax.quantum.nielsen import nielsen_complexity
+from geojax.quantum.search import length
+
+_SHORTER = 1e-6
+
+
+def cut_time(
+    metric: PauliPenalty,
+    momentum: Float[Array, " P"],
+    *,
+    t1: float = 1.0,
+    num_bisections: int = 20,
+    phase_free: bool = False,
+    **options,
+) -> Float[Array, ""]:
+    """How long a geodesic from the identity stays the shortest, as far as a search can tell.
+
+    Bisects for the first time at which `nielsen_complexity` finds a geodesic shorter by 1e-6 of the
+    length. It can come before the first conjugate point, where quite another geodesic catches up,
+    and never comes after it.
+
+    Args:
+        metric: the penalties.
+        momentum: Pauli coefficients at the identity, `[4^n - 1]`.
+        t1: how far to look.
+        num_bisections: the time is found to `t1 2^-num_bisections`, and no better than shorter
+            geodesics part from it: up to a hundredth of it behind a conjugate point.
+        phase_free: whether points that differ by a phase are one.
+        **options: as for `nielsen_complexity`.
+
+    Returns:
+        The time; infinite where the geodesic is the shortest up to `t1`.
+
+    Raises:
+        InputError: a momentum of another size or zero, or numbers that are not positive.
+
+    Gradient: none.
+
+    Reference: `[docarmo1992riemannian]`.
+    """
+    momentum = check_momentum(metric, momentum)
+    checks.positive(t1, "t1")
+    checks.count(num_bisections, "num_bisections")
+    prices = (1.0 / metric.penalties[1:]).astype(momentum.dtype)
+    speed = length(momentum, prices)
+
+    def shortest(time):
+        end = lax.geodesic(momentum, prices, num_steps=512, time=time)[-1]
+        found = nielsen_complexity(end, metric, phase_free=phase_free, throw=False, **options)
+        # a search that finds nothing finds nothing shorter
+        return ~(found.distance < speed * time * (1 - _SHORTER))
+
+    def bisect(_, bracket):
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        still = shortest(middle)
+        return jnp.where(still, middle, low), jnp.where(still, high, middle)
+
+    end = jnp.asarray(t1, momentum.dtype)
+    low, high = jax.lax.fori_loop(0, num_bisections, bisect, (jnp.zeros_like(end), 2 * end))
+    return jnp.where(high > end, jnp.inf, 0.5 * (low + high))
