@@ -45,7 +45,10 @@ class Lanes(eqx.Module):
 
 
 def error(unitary: Complex[Array, "N N"], target: Complex[Array, "N N"]) -> Float[Array, " P"]:
-    """Pauli coefficients of Z with `U = target exp(-i Z)`: zero at roots of unity times the target."""
+    """Pauli coefficients of Z with `U = target exp(-i Z)`: zero where U is the target.
+
+    Or that times a root of unity, whose logarithm is a multiple of the identity.
+    """
     return lax.coefficients(hermitian_log(dagger(target) @ unitary, traceless=False))
 
 
