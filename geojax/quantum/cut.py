@@ -1,5 +1,6 @@
 """Cut points: up to where a geodesic of SU(2^n) is the shortest."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,6 +13,7 @@ from geojax.quantum.nielsen import nielsen_complexity
 from geojax.quantum.search import length
 
 _SHORTER = 1e-6
+_STEPS = 512  # of the geodesic, which must be met to that share
 
 
 def cut_time(
@@ -51,11 +53,17 @@ def cut_time(
     momentum = check_momentum(metric, momentum)
     checks.positive(t1, "t1")
     checks.count(num_bisections, "num_bisections")
+    end = jnp.asarray(t1, momentum.dtype)
+    return _cut_time(metric, momentum, end, num_bisections, phase_free, options)
+
+
+@eqx.filter_jit
+def _cut_time(metric, momentum, t1, num_bisections, phase_free, options):
     prices = (1.0 / metric.penalties[1:]).astype(momentum.dtype)
     speed = length(momentum, prices)
 
     def shortest(time):
-        end = lax.geodesic(momentum, prices, num_steps=512, time=time)[-1]
+        end = lax.geodesic(momentum, prices, num_steps=_STEPS, time=time)[-1]
         found = nielsen_complexity(end, metric, phase_free=phase_free, throw=False, **options)
         # a search that finds nothing finds nothing shorter
         return ~(found.distance < speed * time * (1 - _SHORTER))
@@ -66,6 +74,5 @@ def cut_time(
         still = shortest(middle)
         return jnp.where(still, middle, low), jnp.where(still, high, middle)
 
-    end = jnp.asarray(t1, momentum.dtype)
-    low, high = jax.lax.fori_loop(0, num_bisections, bisect, (jnp.zeros_like(end), 2 * end))
-    return jnp.where(high > end, jnp.inf, 0.5 * (low + high))
+    low, high = jax.lax.fori_loop(0, num_bisections, bisect, (jnp.zeros_like(t1), 2 * t1))
+    return jnp.where(high > t1, jnp.inf, 0.5 * (low + high))
