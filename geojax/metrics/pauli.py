@@ -11,6 +11,7 @@ from jaxtyping import Array, Complex, Float
 from geojax._core import pauli
 from geojax._core.checks import nearest_name, positive
 from geojax._core.errors import InputError
+from geojax._core.linalg import safe_sqrt
 from geojax.metrics.base import AbstractMetric
 
 
@@ -103,14 +104,19 @@ class PauliPenalty(AbstractMetric):
             coefficients = self._priced(coefficients, jnp.sqrt(self.penalties))
         if order == 1:
             return jnp.sum(jnp.abs(coefficients))
-        square = jnp.sum(jnp.square(coefficients))
-        return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+        return safe_sqrt(jnp.sum(jnp.square(coefficients)))
+
+    def energy(self, velocity: Complex[Array, "N N"]) -> Float[Array, ""]:
+        coefficients = pauli.to_coefficients(velocity)
+        return 0.5 * jnp.sum(jnp.square(self._priced(coefficients, jnp.sqrt(self.penalties))))
 
     @staticmethod
     def _priced(coefficients, prices):
-        """Products with prices; an infinite price forbids but does not spoil a zero."""
+        """Products with prices; an infinite price forbids, but not what rounding leaves of zero."""
         prices = prices.astype(coefficients.dtype)
-        unused = jnp.isinf(prices) & (coefficients == 0)
+        sizes = jnp.abs(coefficients)
+        rounding = 64 * jnp.finfo(coefficients.dtype).eps * jnp.max(sizes)
+        unused = jnp.isinf(prices) & (sizes <= rounding)
         return coefficients * jnp.where(unused, 0.0, prices)
 
 

@@ -41,7 +41,8 @@ def cut_time(
         **options: as for `nielsen_complexity`.
 
     Returns:
-        The time; infinite where the geodesic is the shortest up to `t1`.
+        The time; infinite where the geodesic is the shortest up to `t1`, NaN where a search found
+        no geodesic at all.
 
     Raises:
         InputError: a momentum of another size or zero, or numbers that are not positive.
@@ -65,14 +66,15 @@ def _cut_time(metric, momentum, t1, num_bisections, phase_free, options):
     def shortest(time):
         end = lax.geodesic(momentum, prices, num_steps=_STEPS, time=time)[-1]
         found = nielsen_complexity(end, metric, phase_free=phase_free, throw=False, **options)
-        # a search that finds nothing finds nothing shorter
-        return ~(found.distance < speed * time * (1 - _SHORTER))
+        still = ~(found.distance < speed * time * (1 - _SHORTER))
+        return still, jnp.isnan(found.distance)
 
     def bisect(_, bracket):
-        low, high = bracket
+        low, high, failed = bracket
         middle = 0.5 * (low + high)
-        still = shortest(middle)
-        return jnp.where(still, middle, low), jnp.where(still, high, middle)
+        still, lost = shortest(middle)
+        return jnp.where(still, middle, low), jnp.where(still, high, middle), failed | lost
 
-    low, high = jax.lax.fori_loop(0, num_bisections, bisect, (jnp.zeros_like(t1), 2 * t1))
-    return jnp.where(high > t1, jnp.inf, 0.5 * (low + high))
+    bracket = jnp.zeros_like(t1), 2 * t1, jnp.zeros((), bool)
+    low, high, failed = jax.lax.fori_loop(0, num_bisections, bisect, bracket)
+    return jnp.where(failed, jnp.nan, jnp.where(high > t1, jnp.inf, 0.5 * (low + high)))
