@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from geojax._core import checks
 from geojax._core.errors import InputError
@@ -108,7 +108,7 @@ def num_qubits_of(matrix) -> int:
     return int(matrix.shape[-1]).bit_length() - 1
 
 
-def to_coefficients(matrix: Complex[Array, "N N"]) -> Float[Array, " P"]:
+def to_coefficients(matrix: Inexact[Array, "N N"]) -> Float[Array, " P"]:
     """Real coefficients `Re tr(sigma M) / N` of the Hermitian part of a matrix, `[4^n]`."""
     n = num_qubits_of(matrix)
     if not jnp.iscomplexobj(matrix):

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from geojax._core import pauli
 from geojax._core.checks import nearest_name, positive
@@ -71,13 +71,13 @@ class PauliPenalty(AbstractMetric):
         prices = self.penalties.astype(coefficients.dtype)
         return pauli.from_coefficients(2**self.num_qubits * coefficients / prices)
 
-    def flat(self, velocity: Complex[Array, "N N"]) -> Complex[Array, "N N"]:
+    def flat(self, velocity: Inexact[Array, "N N"]) -> Complex[Array, "N N"]:
         coefficients = pauli.to_coefficients(velocity)
         priced = self._priced(coefficients, self.penalties)
         return pauli.from_coefficients(priced / 2**self.num_qubits)
 
     def norm(
-        self, velocity: Complex[Array, "N N"], *, order: int = 2, priced: bool = True
+        self, velocity: Inexact[Array, "N N"], *, order: int = 2, priced: bool = True
     ) -> Float[Array, ""]:
         """What a unit of time with a velocity costs in one of Nielsen's Finsler metrics.
 
@@ -106,7 +106,7 @@ class PauliPenalty(AbstractMetric):
             return jnp.sum(jnp.abs(coefficients))
         return safe_sqrt(jnp.sum(jnp.square(coefficients)))
 
-    def energy(self, velocity: Complex[Array, "N N"]) -> Float[Array, ""]:
+    def energy(self, velocity: Inexact[Array, "N N"]) -> Float[Array, ""]:
         coefficients = pauli.to_coefficients(velocity)
         return 0.5 * jnp.sum(jnp.square(self._priced(coefficients, jnp.sqrt(self.penalties))))
 

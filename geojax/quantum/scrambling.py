@@ -5,7 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Complex, Float, Key
+from jaxtyping import Array, Float, Key
 
 from geojax._core import checks, pauli
 from geojax._core.errors import InputError
@@ -59,7 +59,7 @@ def random_controls(
 
 
 def layer_sensitivity(
-    controls: Controls, metric: PauliPenalty, perturbation: str | Complex[Any, "N N"]
+    controls: Controls, metric: PauliPenalty, perturbation: Any
 ) -> Float[Array, " K"]:
     """What a fault at the end of each layer costs at the end of the circuit.
 
