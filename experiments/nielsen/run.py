@@ -25,6 +25,7 @@ from geojax.quantum import (
     cut_time,
     gate,
     isotropic_distance,
+    lax,
     layer_sensitivity,
     nielsen_complexity,
     random_controls,
@@ -125,7 +126,7 @@ def berger(full: bool) -> dict:
     for tilt in np.linspace(0, math.pi / 2, 9 if full else 3):
         velocity = np.array([math.cos(tilt) / epsilon, math.sin(tilt), 0.0])
         momentum = jnp.asarray(math.pi * velocity * [epsilon**2, 1, 1])
-        cut = float(cut_time(metric, momentum, t1=1.5, num_bisections=14)) * math.pi
+        cut = float(cut_time(metric, momentum, t1=1.5, num_bisections=14, num_starts=24)) * math.pi
         conjugate = float(conjugate_points(metric, momentum, t1=1.5).lengths[0])
         rows.append([float(tilt), finite(cut), finite(conjugate)])
     return {
@@ -136,12 +137,39 @@ def berger(full: bool) -> dict:
     }
 
 
+def diameters(full: bool) -> dict:
+    """Of Berger spheres, against Podobryaev's formula; the farthest points are turns about Y."""
+    rows = []
+    for epsilon in (0.5, 0.6, 0.8, 1.3) if full else (0.6,):
+        metric = PauliPenalty(1, [epsilon**2, 1.0, 1.0])
+
+        def distance(turn, metric=metric):
+            target = lax.exponential(-0.25j * turn * lax.matrix(jnp.array([0.0, 1.0, 0.0])))
+            target = target @ target @ target @ target
+            found = nielsen_complexity(target, metric, phase_free=False, num_starts=48, throw=False)
+            return found.distance
+
+        solve = jax.jit(lambda turns, d=distance: jax.lax.map(d, turns, batch_size=3))
+        low, high = 0.5 * math.pi, math.pi
+        for _ in range(5):
+            turns = np.linspace(low, high, 13)
+            found = np.asarray(solve(jnp.asarray(turns)))
+            best = int(np.nanargmax(found))
+            low, high = turns[max(best - 1, 0)], turns[min(best + 1, 12)]
+        truth = math.pi if epsilon >= 1 else math.pi * epsilon
+        if epsilon < math.sqrt(0.5):
+            truth = math.pi / (2 * math.sqrt(1 - epsilon**2))
+        rows.append([epsilon, float(np.nanmax(found)), truth])
+    errors = [abs(found - truth) for _, found, truth in rows]
+    return {"largest_error": max(errors), "epsilon_found_formula": rows}
+
+
 def growth(full: bool) -> dict:
     """Complexity of random two-local circuits as layers are added."""
     plans = {"2": (PauliPenalty(2, [1.0, 4.0]), 0.15, 32, 16)}
     if full:
         plans["3"] = (PauliPenalty(3, 4.0), 0.10, 24, 12)
-    draws, out = (8, {}) if full else (2, {})
+    draws, out = {"2": 8 if full else 2, "3": 4}, {}
     depths = [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64]
     for name, (metric, scale, starts, steps) in plans.items():
         solve = jax.jit(
@@ -150,7 +178,7 @@ def growth(full: bool) -> dict:
             )
         )
         curves, walked = [], []
-        for seed in range(draws):
+        for seed in range(draws[name]):
             controls = random_controls(int(name), depths[-1], jax.random.key(seed), scale=scale)
             unitaries = controls.unitaries()
             lengths = jnp.cumsum(jax.vmap(metric.norm)(controls.hamiltonians) * controls.durations)
@@ -205,6 +233,7 @@ PARTS = {
     "gates": gates,
     "one_qubit": one_qubit,
     "berger": berger,
+    "diameters": diameters,
     "growth": growth,
     "switchback": switchback,
     "faults": faults,

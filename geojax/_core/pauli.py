@@ -5,11 +5,12 @@ coefficients in place, so the transform costs n 4^(n+1) operations instead of 16
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from geojax._core import checks
 from geojax._core.errors import InputError
@@ -53,9 +54,11 @@ def localities(num_qubits: int, coupling) -> np.ndarray:
     Raises:
         InputError: pairs that are not of two different qubits, or a graph that is not connected.
     """
-    pairs = np.asarray(coupling)
+    pairs: Any = np.asarray(coupling) if checks.is_regular(coupling) else np.zeros(1)
     shaped = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu"
-    if num_qubits > 1 and not (
+    if num_qubits == 1 and not pairs.size:
+        pairs, shaped = np.zeros((0, 2), int), True
+    if not (
         shaped
         and np.all((pairs >= 0) & (pairs < num_qubits))
         and np.all(pairs[:, 0] != pairs[:, 1])
@@ -105,9 +108,11 @@ def num_qubits_of(matrix) -> int:
     return int(matrix.shape[-1]).bit_length() - 1
 
 
-def to_coefficients(matrix: Complex[Array, "N N"]) -> Float[Array, " P"]:
+def to_coefficients(matrix: Inexact[Array, "N N"]) -> Float[Array, " P"]:
     """Real coefficients `Re tr(sigma M) / N` of the Hermitian part of a matrix, `[4^n]`."""
     n = num_qubits_of(matrix)
+    if not jnp.iscomplexobj(matrix):
+        matrix = jax.lax.complex(matrix, jnp.zeros_like(matrix))
     tensor = _pair_axes(matrix, n)
     # tr(sigma M) = sum_ab sigma_ab M_ba for each qubit
     change = jnp.asarray(_PAULI.transpose(0, 2, 1).reshape(4, 4) / 2, matrix.dtype)

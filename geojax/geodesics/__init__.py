@@ -1,6 +1,9 @@
 """Geodesics of any metric and action: the Euler-Poincare equation, solved once."""
 
-from geojax.geodesics.curvature import sectional_curvature as sectional_curvature
+from geojax.geodesics.curvature import (
+    ricci_curvature as ricci_curvature,
+    sectional_curvature as sectional_curvature,
+)
 from geojax.geodesics.equation import (
     cometric as cometric,
     geodesic_field as geodesic_field,

@@ -6,11 +6,12 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from geojax._core import pauli
 from geojax._core.checks import nearest_name, positive
 from geojax._core.errors import InputError
+from geojax._core.linalg import safe_sqrt
 from geojax.metrics.base import AbstractMetric
 
 
@@ -70,13 +71,13 @@ class PauliPenalty(AbstractMetric):
         prices = self.penalties.astype(coefficients.dtype)
         return pauli.from_coefficients(2**self.num_qubits * coefficients / prices)
 
-    def flat(self, velocity: Complex[Array, "N N"]) -> Complex[Array, "N N"]:
+    def flat(self, velocity: Inexact[Array, "N N"]) -> Complex[Array, "N N"]:
         coefficients = pauli.to_coefficients(velocity)
         priced = self._priced(coefficients, self.penalties)
         return pauli.from_coefficients(priced / 2**self.num_qubits)
 
     def norm(
-        self, velocity: Complex[Array, "N N"], *, order: int = 2, priced: bool = True
+        self, velocity: Inexact[Array, "N N"], *, order: int = 2, priced: bool = True
     ) -> Float[Array, ""]:
         """What a unit of time with a velocity costs in one of Nielsen's Finsler metrics.
 
@@ -103,14 +104,19 @@ class PauliPenalty(AbstractMetric):
             coefficients = self._priced(coefficients, jnp.sqrt(self.penalties))
         if order == 1:
             return jnp.sum(jnp.abs(coefficients))
-        square = jnp.sum(jnp.square(coefficients))
-        return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+        return safe_sqrt(jnp.sum(jnp.square(coefficients)))
+
+    def energy(self, velocity: Inexact[Array, "N N"]) -> Float[Array, ""]:
+        coefficients = pauli.to_coefficients(velocity)
+        return 0.5 * jnp.sum(jnp.square(self._priced(coefficients, jnp.sqrt(self.penalties))))
 
     @staticmethod
     def _priced(coefficients, prices):
-        """Products with prices; an infinite price forbids but does not spoil a zero."""
+        """Products with prices; an infinite price forbids, but not what rounding leaves of zero."""
         prices = prices.astype(coefficients.dtype)
-        unused = jnp.isinf(prices) & (coefficients == 0)
+        sizes = jnp.abs(coefficients)
+        rounding = 64 * jnp.finfo(coefficients.dtype).eps * jnp.max(sizes)
+        unused = jnp.isinf(prices) & (sizes <= rounding)
         return coefficients * jnp.where(unused, 0.0, prices)
 
 

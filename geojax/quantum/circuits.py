@@ -191,7 +191,8 @@ def _hamiltonian(operation: Operation, num_qubits: int) -> dict[str, float]:
     else:
         words = pauli.labels(len(operation.qubits))
         values = np.asarray(_shortest_log(as_target(operation.matrix())))
-    kept = np.abs(values) > 1e-6 * max(1.0, float(np.max(np.abs(values))))
+    # what rounding leaves of zero in a logarithm
+    kept = np.abs(values) > 1e-6 * float(np.max(np.abs(values)))
     return {
         spread(word, operation.qubits, num_qubits): float(value)
         for word, value, keep in zip(words, values, kept)

@@ -13,8 +13,8 @@ from geojax._core.linalg import dagger
 from geojax.metrics import PauliPenalty
 from geojax.quantum import lax
 
-# a singular value below this share of the largest is zero; a search keeps it to about 1e-9
-_ZERO = 1e-5
+# a singular value below this share of what it is a step away is zero
+_ZERO = 1e-3
 _GOLDEN = 0.6180339887498949
 _SECTIONS = 45
 
@@ -45,13 +45,14 @@ def conjugate_points(
 
     The least singular value of the Jacobi fields D(t) / t touches zero there, without a change of
     sign where an even number of fields vanish: so its valleys on a grid are searched by golden
-    sections, to about 1e-9 of the time in float64.
+    sections. The times have the error of the geodesic's steps, of order 4 in their length.
 
     Args:
         metric: the penalties.
         momentum: Pauli coefficients at the identity, `[4^n - 1]`, as `NielsenComplexity.momentum`.
         t1: how far to look; at t = 1 the geodesic has the length of the momentum.
-        num_steps: of the grid; two points in one valley of it are found as one.
+        num_steps: of the grid; many for each turn of the momentum. Two points in one valley of the
+            grid are found as one, and a coarse grid may miss points.
         most: how many to return.
 
     Returns:
@@ -75,9 +76,23 @@ def conjugate_points(
     checks.positive(t1, "t1")
     checks.count(num_steps, "num_steps", least=4)
     checks.count(most, "most")
+    check_memory(metric.num_qubits, num_steps)
     prices = (1.0 / metric.penalties[1:]).astype(momentum.dtype)
     return _conjugate_points(
         momentum, prices, jnp.asarray(t1, momentum.dtype), num_steps=num_steps, most=most
+    )
+
+
+def check_memory(num_qubits: int, num_steps: int) -> None:
+    """Raise if the Jacobi fields at all steps would not fit.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    checks.memory(
+        2 * 16 * 16**num_qubits * num_steps,
+        f"conjugate points of {num_qubits} qubits in {num_steps} steps",
+        "use fewer steps or qubits",
     )
 
 
@@ -133,7 +148,7 @@ def _conjugate_points(momentum, inverse_prices, t1, *, num_steps, most):
     left = jnp.concatenate([jnp.full(1, -jnp.inf, least.dtype), least[:-1]])
     right = jnp.concatenate([least[1:], least[-1:]])
     valley = (least <= left) & (least <= right)
-    valley &= least <= 1.5 * jnp.maximum(left - least, right - least) + _ZERO
+    valley &= least <= 1.5 * jnp.maximum(left - least, right - least)
     before = jnp.argsort(jnp.where(valley, times[1:], jnp.inf))[: 4 * most]
 
     def deepest(before):
@@ -162,8 +177,9 @@ def _conjugate_points(momentum, inverse_prices, t1, *, num_steps, most):
         shortest = jnp.where(before == 0, 0.1 * spacing, 0.0)
         low, high = jax.lax.fori_loop(0, _SECTIONS, section, (shortest, width))
         after = 0.5 * (low + high)
-        found = values(after)
-        zeros = jnp.sum(found < _ZERO * found[0])
+        # some are small all along, where strings are forbidden or very dear
+        walls = jnp.minimum(values(shortest + 0.01 * spacing), values(width))
+        zeros = jnp.sum(values(after) < _ZERO * walls)
         return jnp.where(known & (zeros > 0), times[before] + after, jnp.inf), zeros
 
     refined, zeros = jax.lax.map(deepest, before)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Complex, Float
 
 from geojax._core import checks, pauli
 from geojax._core.errors import InputError
-from geojax._core.linalg import dagger, expm, hermitian_log
+from geojax._core.linalg import dagger, expm, hermitian_log, safe_sqrt
 from geojax.fields import PiecewiseConstant
 from geojax.flows import Path
 from geojax.io import write_bytes, write_json
@@ -33,14 +33,14 @@ class Controls(eqx.Module):
         labels: names of the G Pauli strings, such as `"XIZ"`; the leftmost letter acts on
             qubit 0, the leftmost factor of the tensor product.
         durations: `[K]` positive times, or a single one for all; `1 / K` by default.
-        drift: what is always on: prices by string, such as `{"ZZ": 0.1}`, or a traceless
+        drift: what is always on: coefficients by string, such as `{"ZZ": 0.1}`, or a traceless
             Hermitian matrix.
 
     Raises:
         InputError: unknown, repeated or identity strings, shapes that do not fit, durations that
             are not positive, numbers that are not finite, or a drift that is not Hermitian.
 
-    Gradient: in coefficients, durations and drift, forward and reverse.
+    Gradient: in coefficients, durations and a drift that is a matrix, forward and reverse.
 
     Example:
         >>> import jax.numpy as jnp
@@ -124,9 +124,7 @@ class Controls(eqx.Module):
     @eqx.filter_jit
     def length(self, metric: AbstractMetric) -> Float[Array, ""]:
         """Length of the curve in a metric: no more than `sqrt(2 energy total time)`."""
-        squared = 2 * jax.vmap(metric.energy)(self.hamiltonians)
-        moving = squared > 0
-        speed = jnp.where(moving, jnp.sqrt(jnp.where(moving, squared, 1.0)), 0.0)
+        speed = safe_sqrt(2 * jax.vmap(metric.energy)(self.hamiltonians))
         return jnp.sum(self.durations * speed)
 
     @property
@@ -140,6 +138,8 @@ class Controls(eqx.Module):
     @classmethod
     def from_path(cls, path: Path, labels: Sequence[str] | None = None) -> "Controls":
         """The piecewise constant curve through the saved states of a path of unitaries.
+
+        Controls start at the identity: they are those of the path times the inverse of its start.
 
         Between each two saved states runs the shortest one-parameter group, so that the path is
         met exactly at its saved times, and in between with an error of second order in their
@@ -227,29 +227,29 @@ def combine(
     return jax.vmap(pauli.from_coefficients)(padded).reshape(*batch, 2**n, 2**n)
 
 
-def as_drift(drift: Any, num_qubits: int, dtype) -> Complex[Array, "N N"]:
-    """A traceless Hermitian matrix from prices by string, or from itself.
+def as_drift(drift: Any, num_qubits: int, dtype, name: str = "drift") -> Complex[Array, "N N"]:
+    """A traceless Hermitian matrix from coefficients by string, or from itself.
 
     Raises:
         InputError: no such strings, or a matrix that is not traceless and Hermitian.
     """
     if isinstance(drift, Mapping):
-        labels = check_labels(tuple(drift), "drift", num_qubits)
-        values = checks.as_numbers([drift[label] for label in labels], "drift")
+        labels = check_labels(tuple(drift), name, num_qubits)
+        values = checks.as_numbers([drift[label] for label in labels], name)
         return combine(jnp.asarray(values, dtype), labels)
     size = 2**num_qubits
     matrix = drift if isinstance(drift, jax.Array) else np.asarray(drift)
     if matrix.shape != (size, size) or matrix.dtype.kind not in "biufc":
         raise InputError(
-            f"Argument drift must be a Hermitian matrix [{size}, {size}] or coefficients by "
+            f"Argument {name} must be a Hermitian matrix [{size}, {size}] or coefficients by "
             f"string such as {{'{'Z' * num_qubits}': 0.1}}, but is {drift!r}."
         )
     if not checks.is_tracer(matrix):
-        host = checks.finite(np.asarray(matrix), "drift")
+        host = checks.finite(np.asarray(matrix), name)
         scale = 1e-5 * max(float(np.max(np.abs(host))), 1e-300)
         if np.max(np.abs(host - host.conj().T)) > scale or abs(np.trace(host)) > size * scale:
             raise InputError(
-                "Argument drift must be Hermitian with trace zero, but |H - H'| = "
+                f"Argument {name} must be Hermitian with trace zero, but |H - H'| = "
                 f"{np.max(np.abs(host - host.conj().T)):.1e} and tr H = {np.trace(host):.4g}."
             )
     return jnp.asarray(matrix, np.result_type(dtype, np.complex64))

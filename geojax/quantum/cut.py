@@ -1,5 +1,6 @@
 """Cut points: up to where a geodesic of SU(2^n) is the shortest."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,6 +13,7 @@ from geojax.quantum.nielsen import nielsen_complexity
 from geojax.quantum.search import length
 
 _SHORTER = 1e-6
+_STEPS = 512  # of the geodesic, which must be met to that share
 
 
 def cut_time(
@@ -39,7 +41,8 @@ def cut_time(
         **options: as for `nielsen_complexity`.
 
     Returns:
-        The time; infinite where the geodesic is the shortest up to `t1`.
+        The time; infinite where the geodesic is the shortest up to `t1`, NaN where a search found
+        no geodesic at all.
 
     Raises:
         InputError: a momentum of another size or zero, or numbers that are not positive.
@@ -51,21 +54,27 @@ def cut_time(
     momentum = check_momentum(metric, momentum)
     checks.positive(t1, "t1")
     checks.count(num_bisections, "num_bisections")
+    end = jnp.asarray(t1, momentum.dtype)
+    return _cut_time(metric, momentum, end, num_bisections, phase_free, options)
+
+
+@eqx.filter_jit
+def _cut_time(metric, momentum, t1, num_bisections, phase_free, options):
     prices = (1.0 / metric.penalties[1:]).astype(momentum.dtype)
     speed = length(momentum, prices)
 
     def shortest(time):
-        end = lax.geodesic(momentum, prices, num_steps=512, time=time)[-1]
+        end = lax.geodesic(momentum, prices, num_steps=_STEPS, time=time)[-1]
         found = nielsen_complexity(end, metric, phase_free=phase_free, throw=False, **options)
-        # a search that finds nothing finds nothing shorter
-        return ~(found.distance < speed * time * (1 - _SHORTER))
+        still = ~(found.distance < speed * time * (1 - _SHORTER))
+        return still, jnp.isnan(found.distance)
 
     def bisect(_, bracket):
-        low, high = bracket
+        low, high, failed = bracket
         middle = 0.5 * (low + high)
-        still = shortest(middle)
-        return jnp.where(still, middle, low), jnp.where(still, high, middle)
+        still, lost = shortest(middle)
+        return jnp.where(still, middle, low), jnp.where(still, high, middle), failed | lost
 
-    end = jnp.asarray(t1, momentum.dtype)
-    low, high = jax.lax.fori_loop(0, num_bisections, bisect, (jnp.zeros_like(end), 2 * end))
-    return jnp.where(high > end, jnp.inf, 0.5 * (low + high))
+    bracket = jnp.zeros_like(t1), 2 * t1, jnp.zeros((), bool)
+    low, high, failed = jax.lax.fori_loop(0, num_bisections, bisect, bracket)
+    return jnp.where(failed, jnp.nan, jnp.where(high > t1, jnp.inf, 0.5 * (low + high)))

@@ -100,7 +100,7 @@ def endpoint(plant: Plant, unknowns: Float[Array, "M G"]) -> End:
     missing = 0.5j * (turned - dagger(turned))
     missing = missing - jnp.trace(missing) / size * start
     return End(
-        1 - jnp.square(overlap / size),
+        jnp.maximum(1 - jnp.square(overlap / size), 0.0),
         1 - overlap / size,
         _coordinates(missing),
         energies,

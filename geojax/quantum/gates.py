@@ -197,7 +197,7 @@ def as_target(unitary: Any, name: str = "target") -> Complex[Array, "N N"]:
         array = array @ (1.5 * xp.eye(size, dtype=array.dtype) - 0.5 * array.conj().T @ array)
     # the cut lies beside -1, a usual determinant, which rounding may put on either side of it
     determinant = xp.linalg.det(array)
-    angle = xp.angle(determinant * np.exp(-1j * _CUT)) + _CUT
+    angle = xp.angle(determinant * complex(np.exp(-1j * _CUT))) + _CUT
     return jnp.asarray(array * xp.exp(-1j * (angle / size).astype(array.dtype)))
 
 

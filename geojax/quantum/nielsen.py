@@ -39,11 +39,11 @@ class NielsenComplexity(eqx.Module):
         target: what its end was to be: the given unitary times a root of unity.
         residual: norm of the difference between its end and the target.
         lower_bound: no curve is shorter: the isotropic distance times the root of the least price.
-        upper_bound: of the distance: its length, and what a curve from its end to the target may
-            cost at most.
+        upper_bound: of the distance, up to the error of the steps: its length, and what a curve
+            from its end to the target may cost at most.
         conjugate_time: when the first conjugate point comes, infinite if none does by the end: a
             geodesic is not the shortest beyond it. 1 means the end itself.
-        num_converged: starts that reached the target.
+        num_converged: starts that reached the target to 1e-5 (1e-3 in float32).
         num_agreed: those of them whose geodesic is as short as this one.
         lanes: what every start found.
         result: result code.
@@ -85,7 +85,7 @@ def nielsen_complexity(
         target: `[2^n, 2^n]` unitary, or the name of a gate as for `gate`.
         metric: `PauliPenalty`; infinite prices are the sub-Riemannian limit.
         num_starts: lanes; the first 2^n are the shortest logarithms of the target times the roots
-            of unity, the others turn, mix and shake them.
+            of unity, the others turn, mix and shake them. Fewer leave out some of these roots.
         num_steps: steps of each geodesic in the search; more for penalties beyond about fifty.
             The path returned is solved again by `shoot`, in as many steps.
         tolerance: largest residual that counts as reached; 1e-8 in float64, 1e-3 in float32.
@@ -100,6 +100,7 @@ def nielsen_complexity(
     Raises:
         InputError: a target that is not unitary, not of the metric's qubits, or counts that are
             not positive; a search that does not fit into the memory.
+        InputError: a determinant that is not one where phases are not free.
         NumericalError: no start reached the target (only outside `jit`, and only if `throw`).
 
     Gradient: of distance, momentum and path in target and penalties: exact, forward and reverse,
@@ -115,6 +116,8 @@ def nielsen_complexity(
     if not isinstance(metric, PauliPenalty):
         raise InputError(f"Argument metric must be a PauliPenalty, but is {metric!r}.")
     unitary = as_target(target)
+    if not phase_free:
+        _check_determinant(target)
     size, num_qubits = unitary.shape[0], metric.num_qubits
     if size != 2**num_qubits:
         raise InputError(
@@ -157,13 +160,23 @@ def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps, phase
     real = jnp.finfo(unitary.dtype).dtype
     inverse_prices = (1.0 / metric.penalties[1:]).astype(real)
     fixed, prices = jax.lax.stop_gradient((unitary, inverse_prices))
+    # the search begins at prices of one, so it is done in units of the least of them
+    unit = 1.0 / jnp.max(prices)
     lanes = search(
-        fixed, prices, key, num_starts=num_starts, num_steps=num_steps, phase_free=phase_free
+        fixed, prices * unit, key, num_starts=num_starts, num_steps=num_steps, phase_free=phase_free
+    )
+    lanes = Lanes(
+        momenta=lanes.momenta * unit,
+        lengths=lanes.lengths * jnp.sqrt(unit),
+        residuals=lanes.residuals,
+        derivatives=lanes.derivatives / unit,
+        centres=lanes.centres,
     )
     # to what the search's own steps leave open where the target is conjugate to the identity
     reached = lanes.converged(1e-5 if np.dtype(real) == np.float64 else 1e-3)
     lengths = jnp.where(reached, lanes.lengths, jnp.inf)
-    best = jnp.argmin(jnp.where(reached, lengths, 1e6 + lanes.residuals))
+    nearest = jnp.argmin(jnp.nan_to_num(lanes.residuals, nan=jnp.inf))
+    best = jnp.where(jnp.any(reached), jnp.argmin(lengths), nearest)
     size = unitary.shape[0]
     target = roots_of_unity(unitary)[lanes.centres[best]] * unitary
     action, identity = Unitaries(metric.num_qubits), jnp.eye(size, dtype=unitary.dtype)
@@ -208,25 +221,49 @@ def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps, phase
         + jnp.where(residual > 0, most * 1.2 * residual / np.sqrt(size), 0.0),
         conjugate_time=first_conjugate_time(momentum_found, prices, num_steps=4 * num_steps),
         num_converged=jnp.sum(reached),
-        num_agreed=jnp.sum(reached & (lengths <= lengths[best] * (1 + _SAME))),
+        num_agreed=jnp.sum(
+            reached & (lengths <= lengths[best] * (1 + _SAME) + _SAME * jnp.sqrt(unit))
+        ),
         lanes=lanes,
         result=result,
     )
 
 
-def isotropic_distance(
-    unitary: Complex[Array, "N N"], *, phase_free: bool = True
-) -> Float[Array, ""]:
-    """Distance of a special unitary from the identity at all penalties one.
+def _check_determinant(target: Any) -> None:
+    """Raise where a point of SU(2^n) is asked for and another unitary given."""
+    if isinstance(target, str) or checks.is_tracer(target):
+        return
+    determinant = complex(np.linalg.det(np.asarray(target)))
+    if abs(determinant - 1) > 1e-4:
+        raise InputError(
+            f"Argument target must have determinant one where phase_free is False, but det U = "
+            f"{determinant:.4g}; divide it by a root of that."
+        )
+
+
+def isotropic_distance(target: Any, *, phase_free: bool = True) -> Float[Array, ""]:
+    """Distance of a unitary from the identity at all penalties one: in closed form.
 
     Its shortest traceless logarithm: each eigenvalue takes its nearest angle, and the whole turns
     by which their sum misses zero are taken from those that change least, which is optimal since
     squares are convex; the least over all roots of unity that multiply the unitary.
 
     Args:
-        unitary: `[N, N]`, of determinant one.
-        phase_free: whether roots of unity times it will do.
+        target: `[2^n, 2^n]` unitary, or the name of a gate.
+        phase_free: whether roots of unity times it will do; otherwise it must have determinant one.
+
+    Raises:
+        InputError: no unitary, or a determinant that is not one where phases are not free.
+
+    Gradient: none.
+
+    Example:
+        >>> round(float(isotropic_distance("h")), 4)
+        1.5708
     """
+    unitary = as_target(target)
+    if not phase_free:
+        _check_determinant(target)
     size = unitary.shape[-1]
 
     def norm(phase):

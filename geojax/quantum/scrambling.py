@@ -5,14 +5,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float, Key
+from jaxtyping import Array, Float, Key
 
 from geojax._core import checks, pauli
 from geojax._core.errors import InputError
 from geojax._core.linalg import dagger
 from geojax.metrics import PauliPenalty
-from geojax.quantum.controls import Controls, combine
+from geojax.quantum.controls import Controls, as_drift
 from geojax.quantum.strings import check_labels, local_strings
 
 
@@ -60,7 +59,7 @@ def random_controls(
 
 
 def layer_sensitivity(
-    controls: Controls, metric: PauliPenalty, perturbation: str | Complex[Any, "N N"]
+    controls: Controls, metric: PauliPenalty, perturbation: Any
 ) -> Float[Array, " K"]:
     """What a fault at the end of each layer costs at the end of the circuit.
 
@@ -97,16 +96,8 @@ def layer_sensitivity(
             f"Argument metric must price {n} qubits like the controls, but prices "
             f"{metric.num_qubits}."
         )
-    if isinstance(perturbation, str):
-        labels = check_labels((perturbation,), "perturbation", n)
-        fault = combine(jnp.ones((1,), controls.coefficients.dtype), labels)
-    else:
-        fault = jnp.asarray(checks.finite(perturbation, "perturbation"))
-        if fault.shape != (2**n, 2**n):
-            raise InputError(
-                f"Argument perturbation must have shape [{2**n}, {2**n}] or be a Pauli string, but "
-                f"has shape {list(fault.shape)}."
-            )
+    drift = {perturbation: 1.0} if isinstance(perturbation, str) else perturbation
+    fault = as_drift(drift, n, controls.coefficients.dtype, name="perturbation")
     return _layer_sensitivity(controls, metric, fault)
 
 

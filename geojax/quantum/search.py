@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Key
 
-from geojax._core.linalg import dagger, hermitian_log
+from geojax._core.linalg import dagger, hermitian_log, safe_sqrt
 from geojax.quantum import lax
 
 # The penalties grow in stages, then the shaken target is brought back in stages; each lets its
@@ -60,8 +60,7 @@ def roots_of_unity(unitary: Complex[Array, "N N"]) -> Complex[Array, " N"]:
 
 def length(momentum: Float[Array, " P"], inverse_prices: Float[Array, " P"]) -> Float[Array, ""]:
     """Length of the geodesic of a momentum, for unit time."""
-    square = jnp.sum(jnp.square(momentum) * inverse_prices)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    return safe_sqrt(jnp.sum(jnp.square(momentum) * inverse_prices))
 
 
 class Starts(eqx.Module):

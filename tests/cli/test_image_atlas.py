@@ -23,6 +23,7 @@ def pictures(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_pictures(pictures, command, check_files, check_page):
     outcome = command("atlas", "-", *NAMES, "--out", "run", *OPTIONS)
     assert outcome.code == 0, outcome.err

@@ -244,6 +244,7 @@ def test_volumes_follow_the_divergence(divergence):
         assert gap(velocity, spacing, -rate) > 0.2
 
 
+@pytest.mark.slow
 def test_mass_is_kept_to_second_order():
     """L24: the integral of a density that is pulled back with its determinant."""
     gaps, lost = [], 0.0

@@ -19,7 +19,7 @@ from systems.numerics import largest, relative_error
 from systems.particles import TwoLandmarks, TwoPeakons
 
 from geojax.actions import Matrices, Points, Rotations, Unitaries
-from geojax.geodesics import log, momentum_of, sectional_curvature, shoot
+from geojax.geodesics import log, momentum_of, ricci_curvature, sectional_curvature, shoot
 from geojax.kernels import Gaussian, Laplace, Sum
 from geojax.metrics import RKHS, Isotropic, PauliPenalty, locality
 
@@ -309,6 +309,13 @@ class TestBerger:
                 [sectional_curvature(metric, action, identity, p[a], p[b]) for a, b in planes]
             )
 
+        @jax.jit
+        def riccis(prices):
+            metric = PauliPenalty(1, prices)
+            velocities = jnp.stack([hamiltonian_of(row) for row in jnp.eye(3)])
+            p = jax.vmap(lambda h: action.lift(identity, metric.flat(3.0 * h)))(velocities)
+            return jax.lax.map(lambda m: ricci_curvature(metric, action, identity, m), p)
+
         for prices in ([1.0, 1.0, 1.0], [0.25, 1.0, 1.0], [2.56, 1.0, 1.0], [0.5, 1.3, 2.2]):
             milnor = Milnor.of_prices(prices)
             found = curvatures(jnp.array(prices))
@@ -317,6 +324,7 @@ class TestBerger:
             )
             assert largest(found - truth) < 1e-8
             ricci = np.sum(found) - np.asarray(found)
+            assert largest(riccis(jnp.array(prices)) - ricci) < 1e-8
             assert largest(ricci - milnor.ricci()) < 1e-8
             if prices[1] == prices[2] == 1.0:
                 squared = prices[0]

@@ -212,6 +212,7 @@ class TestCircuits:
 
         return identity, between
 
+    @pytest.mark.slow
     def test_bounds_and_monotony(self):
         identity, between = self.distances()
         rng = np.random.default_rng(0)
@@ -231,6 +232,7 @@ class TestCircuits:
             # control: the lower bound is no equality
             assert values[2] > 1.001 * plain
 
+    @pytest.mark.slow
     def test_right_invariance_and_triangles(self):
         identity, between = self.distances()
         prices = jnp.array([1.0, 2.5, 0.7])

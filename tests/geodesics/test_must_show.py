@@ -42,6 +42,7 @@ def test_energy_and_noether_quantities(name):
     assert laws.noether_change(geometry, coarse) > 1e5 * NOETHER
 
 
+@pytest.mark.slow
 def test_su8_over_a_long_time():
     metric, action = PauliPenalty(3, 3.0), Unitaries(3)
     draws = 0.25 * np.random.default_rng(4).normal(size=63)

@@ -82,6 +82,7 @@ class TestLandmarks:
         assert largest(self.carried - rows[-1]) > 0.05
         assert path.states.shape == rows.shape
 
+    @pytest.mark.slow
     def test_pole_ladder_has_order_two(self):
         path, rows = self.transported()
         where = self.metric, self.action, self.state, self.momentum, self.carried

@@ -119,6 +119,7 @@ def test_away_from_the_optimum_it_is_wrong():
         check("landmarks", "energy", 1e-6, tolerance=0.3)
 
 
+@pytest.mark.slow
 def test_under_jit():
     def objective(arguments):
         return solve("landmarks", arguments).objective

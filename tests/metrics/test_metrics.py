@@ -62,6 +62,14 @@ class TestPauliPenalty:
         allowed, forbidden = pauli_string("XX") + pauli_string("YI"), pauli_string("ZZ")
         assert float(metric.energy(allowed)) == pytest.approx(2.5, abs=1e-13)
         assert np.isinf(metric.norm(forbidden))
+        assert np.isinf(metric.energy(forbidden))
+        # rounding is not forbidden
+        nearly = allowed + 1e-16 * forbidden
+        assert abs(float(metric.energy(nearly)) - 2.5) < 1e-13
+        assert abs(float(metric.norm(nearly)) - np.sqrt(5.0)) < 1e-13
+        # a real matrix has the coefficients that it has as a complex one
+        real = jnp.real(pauli_string("YY"))
+        assert float(PauliPenalty(2).energy(real)) == pytest.approx(0.5, abs=1e-13)
         assert largest(metric.sharp(metric.flat(allowed)) - allowed) < 1e-14
         assert largest(metric.sharp(forbidden)) == 0
 
@@ -73,9 +81,11 @@ class TestPauliPenalty:
         every = [(0, 1), (1, 2), (0, 2)]
         complete = PauliPenalty(3, [1.0, 2.0, 3.0], coupling=every).penalties
         assert largest(complete - PauliPenalty(3, [1.0, 2.0, 3.0]).penalties) == 0
-        for bad in ([(0, 1)], [(0, 3), (1, 2)], [(0, 0), (1, 2)], [0, 1], [(0, 1, 2)]):
+        for bad in ([(0, 1)], [(0, 3), (1, 2)], [(0, 0), (1, 2)], [0, 1], [(0, 1), (1,)], "ab"):
             with pytest.raises(InputError, match="coupling"):
                 PauliPenalty(3, 2.0, coupling=bad)
+        with pytest.raises(InputError, match="coupling"):
+            PauliPenalty(1, 2.0, coupling=[(0, 1)])
 
     def test_finsler_norms(self):
         metric = PauliPenalty(2, {"XX": 4.0})

@@ -129,9 +129,7 @@ class TestIsotropic:
             turned[order[: abs(turns)]] -= 2 * np.pi * np.sign(turns)
             best = min(best, np.linalg.norm(turned) / np.sqrt(size))
         assert abs(best - truth) < 1e-8
-        determinant = np.linalg.det(unitary)
-        special = unitary / determinant ** (1 / size)
-        assert abs(float(isotropic_distance(jnp.asarray(special))) - truth) < 1e-8
+        assert abs(float(isotropic_distance(unitary)) - truth) < 1e-8
 
     def test_search_finds_them(self):
         found = nielsen_complexity("cx", PauliPenalty(2), num_starts=4, num_steps=8)
@@ -176,6 +174,19 @@ class TestBergerSphere:
         isotropic = conjugate_points(PauliPenalty(1), momentum, t1=0.99, num_steps=128)
         assert not np.any(np.isfinite(isotropic.times))
         assert not np.any(isotropic.multiplicities)
+
+    def test_fields_that_never_grow_are_no_conjugate_points(self):
+        """Dear and forbidden strings leave singular values small all along."""
+        momentum = jnp.zeros(15).at[3].set(0.3)
+        for price in (1e6, np.inf):
+            found = conjugate_points(PauliPenalty(2, [1.0, price]), momentum, num_steps=64)
+            assert not np.any(np.isfinite(found.times))
+
+    def test_the_unit_of_the_prices_does_not_matter(self):
+        targets = [unitary_group.rvs(2, random_state=7)] * 2
+        found = solved(targets, [[1.0, 2.0, 4.0], [0.01, 0.02, 0.04]])
+        assert abs(float(found.distance[1] / found.distance[0]) - 0.1) < 1e-8
+        assert found.num_agreed[0] == found.num_agreed[1]
 
     def test_sub_riemannian_limit(self):
         """Along the forbidden axis: `sqrt(phi (2 pi - phi))`."""
@@ -249,6 +260,10 @@ class TestBadInput:
                 nielsen_complexity(np.eye(2), PauliPenalty(1), **options)
         with pytest.raises(InputError, match=r"GB|TB"):
             nielsen_complexity(np.eye(32), PauliPenalty(5), num_starts=10**6)
+        with pytest.raises(InputError, match=r"GB|TB"):
+            conjugate_points(PauliPenalty(6), jnp.ones(4**6 - 1), num_steps=10**6)
+        with pytest.raises(InputError, match="determinant one"):
+            nielsen_complexity(np.diag([1.0, 1j]), PauliPenalty(1), phase_free=False)
         with pytest.raises(InputError, match="momentum"):
             conjugate_points(PauliPenalty(1), jnp.zeros(3))
         with pytest.raises(InputError, match="momentum"):

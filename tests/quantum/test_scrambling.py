@@ -47,8 +47,13 @@ def test_bad_input():
     )
     with pytest.raises(InputError, match="qubits"):
         layer_sensitivity(controls, PauliPenalty(3), "XI")
-    with pytest.raises(InputError, match="shape"):
-        layer_sensitivity(controls, metric, np.eye(2, dtype=complex))
+    for bad in (np.eye(2, dtype=complex), np.eye(4), np.triu(np.ones((4, 4)), 1)):
+        with pytest.raises(InputError, match="perturbation"):
+            layer_sensitivity(controls, metric, bad)
+    forbidding = PauliPenalty(2, {"XX": np.inf})
+    assert np.isinf(controls.length(forbidding))
+    local = random_controls(2, 3, jax.random.key(0), generators=["XI", "IZ"])
+    assert abs(float(local.length(forbidding) - local.length(metric))) < 1e-12
     with pytest.raises(InputError, match="perturbation"):
         layer_sensitivity(controls, metric, "XQ")
     with pytest.raises(InputError, match="scale"):

@@ -274,6 +274,7 @@ class TestTraining:
         leaves = zip(jax.tree.leaves(plain), jax.tree.leaves(on), strict=True)
         assert any(not np.array_equal(a, b) for a, b in leaves)
 
+    @pytest.mark.slow
     def test_steps_that_are_left_over_are_trained(self):
         seen = []
         done = fit_density(

@@ -11,6 +11,7 @@ from geojax.training import evaluate, fit
 pytestmark = pytest.mark.lenient  # optax promotes inside
 
 
+@pytest.mark.slow
 def test_residual_layers_learn_and_the_price_shortens_their_path(data, held_out, config):
     energies = []
     for weight in (0.0, 0.02):
