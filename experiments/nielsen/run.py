@@ -256,8 +256,10 @@ def finite(value: float) -> float | None:
 
 def draw(found: dict) -> bytes:
     figure, axes = viz.new_figure(2, 2, width=4.8, height=3.6)
-    for ax, (name, part) in zip(axes[0], [*found["growth"].items()][:2], strict=False):
-        if not isinstance(part, dict):
+    for ax, name in zip(axes[0], ("2", "3"), strict=True):
+        part = found["growth"].get(name)
+        if part is None:
+            ax.set_axis_off()
             continue
         depths = part["depths"]
         complexity = np.array(part["complexity"], float)
