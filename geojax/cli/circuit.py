@@ -67,7 +67,8 @@ def run(options: Circuit, run: Run) -> dict[str, Any]:
     controls = controls_of(found, metric, options.slices)
     single = one_slice(controls)
     formula = trotterise(single, 1)
-    if formula.error > EXACT:
+    moved = np.linalg.norm(np.asarray(single.unitary() - controls.unitary()), 2)
+    if max(formula.error, float(moved)) > EXACT:
         formula = trotterise(controls, options.order)
     circuit = formula.circuit.decomposed()
     figures |= circuit_figures(circuit, controls, formula, np.asarray(found.target))

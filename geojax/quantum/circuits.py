@@ -7,14 +7,12 @@ from functools import reduce
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from geojax._core import checks, pauli
 from geojax._core.errors import InputError
-from geojax._core.linalg import hermitian_log
 from geojax.quantum.controls import Controls
-from geojax.quantum.gates import ROTATIONS, as_target, gate, gate_name
+from geojax.quantum.gates import ROTATIONS, as_target, gate, gate_name, shortest_log
 from geojax.quantum.standard import decompose, qasm
 from geojax.quantum.strings import is_qubit, spread
 
@@ -190,7 +188,7 @@ def _hamiltonian(operation: Operation, num_qubits: int) -> dict[str, float]:
         words, values = [operation.name], np.array([turn])
     else:
         words = pauli.labels(len(operation.qubits))
-        values = np.asarray(_shortest_log(as_target(operation.matrix())))
+        values = np.asarray(_coefficients_of_log(as_target(operation.matrix())))
     # what rounding leaves of zero in a logarithm
     kept = np.abs(values) > 1e-6 * float(np.max(np.abs(values)))
     return {
@@ -201,10 +199,5 @@ def _hamiltonian(operation: Operation, num_qubits: int) -> dict[str, float]:
 
 
 @jax.jit
-def _shortest_log(unitary):
-    """Pauli coefficients of the shortest logarithm over all phases that keep the determinant."""
-    size = unitary.shape[0]
-    phases = jnp.asarray(np.exp(2j * np.pi * np.arange(size) / size), unitary.dtype)
-    multiples = phases[:, None, None] * unitary[None]
-    logs = jax.vmap(lambda u: pauli.to_coefficients(hermitian_log(u, traceless=True)))(multiples)
-    return logs[jnp.argmin(jnp.sum(jnp.square(logs), axis=1))]
+def _coefficients_of_log(unitary):
+    return pauli.to_coefficients(shortest_log(unitary))

@@ -12,6 +12,7 @@ from geojax._core.errors import InputError
 from geojax._core.linalg import dagger
 from geojax.metrics import PauliPenalty
 from geojax.quantum import lax
+from geojax.quantum.search import length
 
 # a singular value below this share of what it is a step away is zero
 _ZERO = 1e-3
@@ -186,9 +187,8 @@ def _conjugate_points(momentum, inverse_prices, t1, *, num_steps, most):
     order = jnp.argsort(refined)[:most]
     refined = jnp.pad(refined[order], (0, most - order.shape[0]), constant_values=jnp.inf)
     zeros = jnp.pad(zeros[order], (0, most - order.shape[0]))
-    speed = jnp.sqrt(jnp.sum(jnp.square(momentum) * inverse_prices))
     return ConjugatePoints(
         times=refined,
         multiplicities=jnp.where(jnp.isfinite(refined), zeros, 0),
-        lengths=refined * speed,
+        lengths=refined * length(momentum, inverse_prices),
     )

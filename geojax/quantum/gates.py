@@ -16,6 +16,7 @@ from jaxtyping import Array, Complex
 
 from geojax._core import checks, pauli
 from geojax._core.errors import InputError
+from geojax._core.linalg import hermitian_log
 
 _X = np.array([[0, 1], [1, 0]], complex)
 _Y = np.array([[0, -1j], [1j, 0]])
@@ -199,6 +200,30 @@ def as_target(unitary: Any, name: str = "target") -> Complex[Array, "N N"]:
     determinant = xp.linalg.det(array)
     angle = xp.angle(determinant * complex(np.exp(-1j * _CUT))) + _CUT
     return jnp.asarray(array * xp.exp(-1j * (angle / size).astype(array.dtype)))
+
+
+def roots_of_unity(unitary: Complex[Array, "N N"]) -> Complex[Array, " N"]:
+    """What the centre of SU(N) multiplies a unitary by, one first."""
+    size = unitary.shape[-1]
+    return jnp.asarray(np.exp(2j * np.pi * np.arange(size) / size), unitary.dtype)
+
+
+def shortest_log(
+    unitary: Complex[Array, "N N"], *, phase_free: bool = True
+) -> Complex[Array, "N N"]:
+    """The traceless Hermitian Z of least norm with `exp(-i Z) = U`, up to a root of unity.
+
+    Each eigenvalue takes its nearest angle, and the whole turns by which their sum misses zero are
+    taken from those that change least, which is optimal since squares are convex.
+
+    Args:
+        unitary: special unitary.
+        phase_free: whether U times any root of unity will do; otherwise U itself.
+    """
+    roots = roots_of_unity(unitary)[: unitary.shape[-1] if phase_free else 1]
+    multiples = roots[:, None, None] * unitary[None]
+    logs = jax.vmap(lambda u: hermitian_log(u, traceless=True))(multiples)
+    return logs[jnp.argmin(jnp.linalg.norm(logs, axis=(1, 2)))]
 
 
 def _as_matrix(matrix: Any, name: str) -> Any:

@@ -10,20 +10,20 @@ from jaxtyping import Array, Complex, Float, Int, Key
 
 from geojax._core import checks
 from geojax._core.errors import InputError
-from geojax._core.linalg import dagger, hermitian_log
+from geojax._core.linalg import dagger
 from geojax._core.results import RESULTS, code_if, first_failure, throw_if_failed
 from geojax.actions import Unitaries
 from geojax.flows.path import Path
 from geojax.geodesics import shoot
 from geojax.metrics import PauliPenalty
-from geojax.quantum import lax
-from geojax.quantum.conjugate import first_conjugate_time
-from geojax.quantum.gates import as_target
-from geojax.quantum.search import Lanes, length, roots_of_unity, search
+from geojax.quantum import conjugate, lax
+from geojax.quantum.gates import as_target, roots_of_unity, shortest_log
+from geojax.quantum.search import Lanes, length, search
 
 # lengths that differ by less, relatively, count as one geodesic's
 _SAME = 1e-5
 _POLISH = 4
+_FINER = 4  # times the steps of the search, for conjugate points
 # share of the largest singular value below which the derivative's own error rules
 _SINGULAR = 3e-4
 
@@ -98,9 +98,9 @@ def nielsen_complexity(
         A `NielsenComplexity`.
 
     Raises:
-        InputError: a target that is not unitary, not of the metric's qubits, or counts that are
-            not positive; a search that does not fit into the memory.
-        InputError: a determinant that is not one where phases are not free.
+        InputError: a target that is not unitary, not of the metric's qubits, or of another
+            determinant than one where phases are not free; counts that are not positive; a search
+            that does not fit into the memory.
         NumericalError: no start reached the target (only outside `jit`, and only if `throw`).
 
     Gradient: of distance, momentum and path in target and penalties: exact, forward and reverse,
@@ -153,6 +153,7 @@ def check_memory(num_qubits: int, num_starts: int, num_steps: int) -> None:
         f"nielsen_complexity of {num_qubits} qubits with {num_starts} starts",
         "use fewer starts, steps or qubits",
     )
+    conjugate.check_memory(num_qubits, _FINER * num_steps)
 
 
 @eqx.filter_jit
@@ -219,7 +220,9 @@ def _complexity(unitary, metric, key, tolerance, *, num_starts, num_steps, phase
         # at most, for differences of less than one
         upper_bound=jax.lax.stop_gradient(distance)
         + jnp.where(residual > 0, most * 1.2 * residual / np.sqrt(size), 0.0),
-        conjugate_time=first_conjugate_time(momentum_found, prices, num_steps=4 * num_steps),
+        conjugate_time=conjugate.first_conjugate_time(
+            momentum_found, prices, num_steps=_FINER * num_steps
+        ),
         num_converged=jnp.sum(reached),
         num_agreed=jnp.sum(
             reached & (lengths <= lengths[best] * (1 + _SAME) + _SAME * jnp.sqrt(unit))
@@ -244,9 +247,7 @@ def _check_determinant(target: Any) -> None:
 def isotropic_distance(target: Any, *, phase_free: bool = True) -> Float[Array, ""]:
     """Distance of a unitary from the identity at all penalties one: in closed form.
 
-    Its shortest traceless logarithm: each eigenvalue takes its nearest angle, and the whole turns
-    by which their sum misses zero are taken from those that change least, which is optimal since
-    squares are convex; the least over all roots of unity that multiply the unitary.
+    The norm of its shortest traceless logarithm over all roots of unity that multiply it.
 
     Args:
         target: `[2^n, 2^n]` unitary, or the name of a gate.
@@ -264,11 +265,4 @@ def isotropic_distance(target: Any, *, phase_free: bool = True) -> Float[Array, 
     unitary = as_target(target)
     if not phase_free:
         _check_determinant(target)
-    size = unitary.shape[-1]
-
-    def norm(phase):
-        return jnp.linalg.norm(hermitian_log(phase * unitary, traceless=True))
-
-    return jnp.min(jax.vmap(norm)(roots_of_unity(unitary)[: size if phase_free else 1])) / np.sqrt(
-        size
-    )
+    return jnp.linalg.norm(shortest_log(unitary, phase_free=phase_free)) / np.sqrt(len(unitary))

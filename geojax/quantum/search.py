@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Complex, Float, Int, Key
 
 from geojax._core.linalg import dagger, hermitian_log, safe_sqrt
 from geojax.quantum import lax
+from geojax.quantum.gates import roots_of_unity
 
 # The penalties grow in stages, then the shaken target is brought back in stages; each lets its
 # Newton steps settle, the last one converge.
@@ -50,12 +51,6 @@ def error(unitary: Complex[Array, "N N"], target: Complex[Array, "N N"]) -> Floa
     Or that times a root of unity, whose logarithm is a multiple of the identity.
     """
     return lax.coefficients(hermitian_log(dagger(target) @ unitary, traceless=False))
-
-
-def roots_of_unity(unitary: Complex[Array, "N N"]) -> Complex[Array, " N"]:
-    """What the centre of SU(N) multiplies by."""
-    size = unitary.shape[-1]
-    return jnp.asarray(np.exp(2j * np.pi * np.arange(size) / size), unitary.dtype)
 
 
 def length(momentum: Float[Array, " P"], inverse_prices: Float[Array, " P"]) -> Float[Array, ""]:

@@ -23,8 +23,8 @@ def test_never_below_the_closed_form_and_close():
     assert abs(float(controls.length(sphere.metric)) - found.length) < 1e-12
     overlap = jnp.trace(jnp.conj(target.T) @ controls.unitary()) / 2
     assert abs(abs(overlap) - 1) < 1e-12
-    # what a start costs before it is shortened is more: the search does something
-    assert found.lengths[0] == found.length
+    # shorter than straight along the fibre, which is where a local search could stop
+    assert found.length < 2.0 * angle
     with pytest.raises(InputError, match="order"):
         shortest_controls(target, sphere.metric, order=3)
 
