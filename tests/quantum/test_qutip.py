@@ -130,11 +130,9 @@ class TestGates:
         np.testing.assert_allclose(gate(name), theirs.full(), atol=1e-14)
 
     def test_a_circuit_on_qubits_in_any_order(self):
-        circuit = Circuit(
-            3,
-            [("ccx", (2, 0, 1)), ("h", 1), ("cx", (2, 0)), ("cswap", (1, 2, 0)), ("rz", 2, 0.3)]
-            + [("cp", (0, 2), 0.9), ("XYZ", (1, 2, 0), 0.7), ("ry", 0, -1.1)],
-        )
+        first = [("ccx", (2, 0, 1)), ("h", 1), ("cx", (2, 0)), ("cswap", (1, 2, 0))]
+        last = [("rz", 2, 0.3), ("cp", (0, 2), 0.9), ("XYZ", (1, 2, 0), 0.7), ("ry", 0, -1.1)]
+        circuit = Circuit(3, [*first, *last])
         one = qutip.qeye(2)
         # factor k of what is permuted is the qubit that a gate acts on: put it where it belongs
         steps = [
