@@ -118,6 +118,7 @@ def conjugate_points(
     )
 
 
+@jax.jit
 def turning(momentum: Float[Array, " P"], inverse_prices: Float[Array, " P"]) -> Float[Array, ""]:
     """Radians in unit time by which velocity and Jacobi fields turn at most.
 
