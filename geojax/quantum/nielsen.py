@@ -24,7 +24,7 @@ from geojax.quantum.search import Lanes, length, search
 # lengths that differ by less, relatively, count as one geodesic's
 _SAME = 1e-5
 _POLISH = 4
-_FINER = 4  # times the steps of the search, for conjugate points
+_FINER = 8  # times the steps of the search, for conjugate points
 # share of the largest singular value below which the derivative's own error rules
 _SINGULAR = 3e-4
 
