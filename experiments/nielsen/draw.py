@@ -54,20 +54,26 @@ def few_ticks(ax, values) -> None:
     ax.minorticks_off()
 
 
-def gate_count(part: dict, ax) -> None:
-    gates = np.array(part["gates"])
-    for name, label, color in (
-        ("counted", "F1, the sum of all turns", viz.SOURCE),
-        ("length", "isotropic length", viz.MOVED),
-    ):
-        rows = np.array(part[name])
-        ax.plot(gates, rows.T, color=color, alpha=0.25, linewidth=0.8)
-        ax.plot(gates, rows.mean(axis=0), "o-", color=color, markersize=3,
-                label=f"{label}: power {part[f'{name}_exponent']:.2f}")  # fmt: skip
-    ax.plot(gates[:7], part["turn"] * gates[:7], color=viz.INK, linestyle="--", linewidth=1,
+def gate_count(found: dict, ax) -> None:
+    """Solid on two qubits, dashed on three."""
+    parts = [(name, found[name]) for name in ("2", "3") if name in found]
+    for (qubits, part), style in zip(parts, ("o-", "s--"), strict=False):
+        for name, label, color in (
+            ("counted", "sum of turns", viz.SOURCE),
+            ("length", "length", viz.MOVED),
+        ):
+            power = part[f"{name}_exponent"]
+            ax.plot(part["gates"], np.mean(part[name], axis=0), style, color=color, markersize=3,
+                    linewidth=1.2, label=f"{label}, {qubits} qubits: {power:.2f}")  # fmt: skip
+    gates = np.array(parts[-1][1]["gates"])
+    line = part["turn"] * gates
+    top = 1.2 * np.max(parts[-1][1]["counted"])
+    ax.plot(gates, np.where(line < top, line, np.nan), color=viz.INK, linestyle=":",
             label="turns of the circuit")  # fmt: skip
-    ax.set_xlabel("random gates, 2 qubits")
-    ax.set_ylabel("least cost found")
+    ax.set_xscale("log", base=2)
+    few_ticks(ax, (0.5, 1, 2, 4, 8))
+    ax.set_xlabel("random gates")
+    ax.set_ylabel("least cost found (power in the legend)")
     viz.legend(ax, prop={"size": 7})
 
 

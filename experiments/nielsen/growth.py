@@ -12,6 +12,7 @@ from geojax.metrics import PauliPenalty
 from geojax.quantum import (
     Controls,
     isotropic_distance,
+    local_strings,
     nielsen_complexity,
     random_controls,
     shortest_controls,
@@ -35,6 +36,7 @@ FEW = {
     "brownian": (1, 4, 16, 64, 256, 512, 1024),
     "hamiltonian": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 8.0),
 }
+MORE_GATES = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # of three qubits
 TURN, GATES = 0.4, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # of the circuits whose gates are counted
 RISE = 0.8  # share of the plateau below which a curve counts as growing
 LAST = 2  # points that make the plateau
@@ -49,17 +51,22 @@ def growth(full: bool) -> dict:
 
 
 def gate_count(full: bool) -> dict:
-    """Two qubits: cost F1, the sum of all turns of gates, beside the length of one price for all.
+    """Cost F1, the sum of all turns of gates, beside the length at one price for all."""
+    out = {"2": along_gates(2, GATES if full else GATES[:7:2], 6 if full else 2)}
+    if full:
+        out["3"] = along_gates(3, MORE_GATES, 3)
+    return out
 
-    The circuits turn by one angle about random Pauli strings.
-    """
-    marks, metric = GATES if full else GATES[:7:2], PauliPenalty(2)
-    rows = []
-    for seed in range(6 if full else 2):
-        strings = jax.random.randint(jax.random.key(seed), (marks[-1],), 0, 15)
-        controls = Controls(TURN * jax.nn.one_hot(strings, 15), metric.labels[1:], 1.0)
+
+def along_gates(num_qubits: int, marks, draws: int) -> dict:
+    """Circuits that turn by one angle about random strings of weight one and two."""
+    metric, rows, lowered = PauliPenalty(num_qubits, math.inf), [], 0
+    labels = local_strings(num_qubits)
+    for seed in range(draws):
+        strings = jax.random.randint(jax.random.key(seed), (marks[-1],), 0, len(labels))
+        controls = Controls(TURN * jax.nn.one_hot(strings, len(labels)), labels, 1.0)
         ends = controls.unitaries()
-        counted = [
+        found = [
             float(shortest_controls(
                 ends[k], metric, order=1, priced=False, num_slices=12, num_starts=16,
                 num_iterations=200, throw=False,
@@ -68,17 +75,22 @@ def gate_count(full: bool) -> dict:
         ]  # fmt: skip
         straight = [float(isotropic_distance(ends[k])) for k in marks]
         walked = [TURN * k for k in marks]
-        counted = [c if math.isfinite(c) else math.inf for c in counted]
-        rows.append([walked, envelope(counted, walked).tolist(), straight])
+        raw = [c if math.isfinite(c) else math.inf for c in found]
+        counted = envelope(raw, walked).tolist()
+        lowered += sum(c < r * 0.999 for c, r in zip(counted, raw, strict=True))
+        rows.append([walked, counted, straight])
     walked, counted, straight = (np.array(column) for column in zip(*rows, strict=True))
-    return {
+    found = {
         "gates": list(marks),
         "turn": TURN,
         "counted": counted.tolist(),
         "length": straight.tolist(),
+        "lowered_by_neighbours": lowered,
         **fitted(walked[0], counted, "counted_"),
         **fitted(walked[0], straight, "length_"),
     }
+    print(num_qubits, "qubits, gates", found, flush=True)
+    return found
 
 
 def along_curves(name: str, marks: dict, draws: int) -> dict:
