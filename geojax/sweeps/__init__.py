@@ -1,0 +1,24 @@
+"""Sweeps: many points of a task as lanes of compiled programs, on one machine or many."""
+
+from geojax._core.roles import Static as Static, Traced as Traced
+from geojax.sweeps.definition import (
+    Halving as Halving,
+    Proposals as Proposals,
+    Sweep as Sweep,
+    read_sweep as read_sweep,
+)
+from geojax.sweeps.head import Preempted as Preempted, sweep as sweep
+from geojax.sweeps.launch import AbstractLauncher as AbstractLauncher, InProcess as InProcess
+from geojax.sweeps.processes import Processes as Processes
+from geojax.sweeps.results import Results as Results
+from geojax.sweeps.space import Range as Range
+from geojax.sweeps.tasks import (
+    AbstractTask as AbstractTask,
+    CircuitTask as CircuitTask,
+    DensityTask as DensityTask,
+    FunctionTask as FunctionTask,
+    MatchTask as MatchTask,
+    Outcome as Outcome,
+    Program as Program,
+    TrainTask as TrainTask,
+)
