@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from geojax._core import checks
+from geojax._core.errors import DeviceError, GeojaxError, InputError
 from geojax.sweeps.execute import Executor
 from geojax.sweeps.trials import Trial, pack
 
@@ -63,7 +64,30 @@ def plan_group(
         workers: that share them.
         lanes: of a chunk, instead.
         timed: also run the first segment of one chunk, for an estimate of the time.
+
+    Raises:
+        InputError: the task cannot make its program.
     """
+    try:
+        return _plan(executor, trial, count, workers=workers, lanes=lanes, timed=timed)
+    except GeojaxError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:500]
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+            raise DeviceError(f"out of memory ({text[:200]}); give fewer lanes") from error
+        raise InputError(f"the task raised {type(error).__name__}: {text}") from error
+
+
+def _plan(
+    executor: Executor,
+    trial: Trial,
+    count: int,
+    *,
+    workers: int,
+    lanes: int | None,
+    timed: bool,
+) -> GroupPlan:
     program = executor.program(trial)
     device = executor.device or jax.devices()[0]
     on_cpu = device.platform == "cpu"

@@ -43,6 +43,7 @@ class Store:
     def __init__(self, folder: str | Path):
         self.folder = files.checked_path(folder, "folder")
         self.parts = self.folder / PARTS
+        self._token = ""
 
     # -- the definition -------------------------------------------------------------------------
 
@@ -93,6 +94,12 @@ class Store:
         if not (self.folder / DEFINITION).exists():
             raise InputError(f"{self.folder}: holds no sweep; give the folder of one")
         return from_dict(self._definition(), str(self.folder / DEFINITION))
+
+    def x64(self) -> bool:
+        """The precision of the sweep, which has to be known before any array is made."""
+        if not (self.folder / DEFINITION).exists():
+            raise InputError(f"{self.folder}: holds no sweep; give the folder of one")
+        return bool(self._definition()["x64"])
 
     def _definition(self) -> dict[str, Any]:
         return self._read(DEFINITION)
@@ -152,21 +159,27 @@ class Store:
                     f"{self.folder}: its file system has no locks ({error.strerror}); two heads "
                     "could not be told apart there: give a folder on another one"
                 ) from error
-            token = secrets.token_hex(8)
-            with self._exclusive():
-                self._sign(token, stop=False)
+            token = self.renew()
             self._sweep_up()
             yield token
         finally:
             os.close(lock)
 
-    def _sign(self, token: str, *, stop: bool) -> None:
-        me = {"token": token, "process": os.getpid(), "host": socket.gethostname(), "stop": stop}
+    def renew(self) -> str:
+        """A new token for the head: what was given out with an older one is refused from now on."""
+        self._token = secrets.token_hex(8)
+        with self._exclusive():
+            self._sign(stop=False)
+        return self._token
+
+    def _sign(self, *, stop: bool) -> None:
+        me = {"token": self._token, "stop": stop}
+        me |= {"process": os.getpid(), "host": socket.gethostname()}
         files.write_json(self.folder / HEAD, me)
 
-    def ask_to_stop(self, token: str) -> None:
-        """Ask all workers of a head to stop at their next segment."""
-        self._sign(token, stop=True)
+    def ask_to_stop(self) -> None:
+        """Ask all workers of this head to stop at their next segment."""
+        self._sign(stop=True)
 
     def is_stopped(self, token: str) -> bool:
         """Whether the head with this token asks to stop, or another has taken over."""
@@ -333,7 +346,7 @@ class Store:
     def forgive(self, chunk: str, attempt: int) -> None:
         """Count an attempt no longer: it has got somewhere, or was asked to stop."""
         path = self.folder / ATTEMPTS / f"{chunk}-{attempt}"
-        with contextlib.suppress(FileNotFoundError), files.storage_errors(path):
+        with files.storage_errors(path), contextlib.suppress(FileNotFoundError):
             path.rename(path.with_name(f"{path.name}.forgiven"))
 
 
