@@ -98,7 +98,9 @@ def _fail(run: "Run | None", error: BaseException) -> int:
     if code == InputError.exit_code and not run.begun:
         run.abandon()
         return code
-    status = {INTERRUPTED: "interrupted", TERMINATED: "terminated", PREEMPTED: "preempted"}.get(code, "error")
+    status = {INTERRUPTED: "interrupted", TERMINATED: "terminated", PREEMPTED: "preempted"}.get(
+        code, "error"
+    )
     try:
         run.finish(status, run.figures, message, code)
     except StorageError as second:

@@ -351,5 +351,6 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 __all__ = [
     "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Circuit", "Common", "Demo", "Doctor", "Match",
-    "Measure", "Options", "Population", "Quality", "Regress", "Sweep", "Train", "Transport", "command_type",
+    "Measure", "Options", "Population", "Quality", "Regress", "Sweep", "Train", "Transport",
+    "command_type",
 ]  # fmt: skip

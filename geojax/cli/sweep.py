@@ -77,9 +77,7 @@ def plan(options: Sweep, run: Run) -> dict[str, Any]:
     groups = []
     for members in groups_of(trials).values():
         run.progress(f"compiling the program of {len(members)} points")
-        groups.append(
-            launcher.plan(job, members[0], len(members), lanes=options.lanes, timed=True)
-        )
+        groups.append(launcher.plan(job, members[0], len(members), lanes=options.lanes, timed=True))
     run.clear_progress()
     refused = [trial for trial in trials if trial.refusal]
     figures = {

@@ -13,9 +13,12 @@ from geojax.sweeps.trials import Trial, pack
 
 # Share of the memory that lanes may fill.
 MEMORY_SHARE = 0.8
-# Lanes beyond these bring nothing: a CPU is full long before, a GPU by then.
-MOST_LANES = {"cpu": 64}
+# Lanes beyond these bring nothing: a CPU is full with one, a GPU by then.
+MOST_LANES = {"cpu": 16}
 MOST_LANES_ELSEWHERE = 4096
+# On a CPU lanes run one after another, or so many in lockstep, whichever a segment shows to be
+# faster; that is tried where the work is so many times longer than compiling.
+CPU_WIDTH, LONG, LEAST_SEGMENTS = 8, 4.0, 4
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _plan(
         size = min(share, MOST_LANES.get(device.platform, MOST_LANES_ELSEWHERE))
     else:
         size = min(checks.count(lanes, "lanes"), count)
-    width = 1 if on_cpu and not program.lockstep else size
+    width = 1 if on_cpu else size
     compiled = executor.compiled(trial, size, width)
     room = MEMORY_SHARE * available_memory(device) / (workers if on_cpu else 1)
     while lanes is None and compiled.num_bytes > room and size > 1:
@@ -106,6 +109,17 @@ def _plan(
         width = min(width, size)
         compiled = executor.compiled(trial, size, width)
     chunks = -(-count // size)
+    seconds = None
+    comparable = on_cpu and size > 1 and program.num_segments >= LEAST_SEGMENTS
+    if timed or comparable:
+        seconds = chunks * _time(executor, trial, size, width)
+    if comparable and seconds is not None and seconds / workers > LONG * compiled.seconds:
+        # small arrays are faster in lockstep, large ones one lane after another
+        wide = min(CPU_WIDTH, size)
+        other = executor.compiled(trial, size, wide)
+        lockstep = chunks * _time(executor, trial, size, wide)
+        if lockstep < seconds:
+            width, compiled, seconds = wide, other, lockstep
     return GroupPlan(
         group=trial.group,
         trials=count,
@@ -114,7 +128,7 @@ def _plan(
         chunks=chunks,
         num_bytes=compiled.num_bytes,
         compile_seconds=compiled.seconds,
-        seconds=chunks * _time(executor, trial, size, width) if timed else None,
+        seconds=seconds,
     )
 
 

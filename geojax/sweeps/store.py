@@ -44,6 +44,7 @@ class Store:
         self.folder = files.checked_path(folder, "folder")
         self.parts = self.folder / PARTS
         self._token = ""
+        self._database: Any = None
 
     # -- the definition -------------------------------------------------------------------------
 
@@ -66,10 +67,7 @@ class Store:
                 changed = _differences(self._definition(), sweep.to_dict(), place)
             except StorageError as error:
                 self.put_aside(place, error)
-        elif self.folder.is_dir() and any(
-            name not in (PARTS, DAMAGED, HEAD) and not name.startswith(".")
-            for name in os.listdir(self.folder)
-        ):
+        elif self.folder.is_dir() and os.listdir(self.folder) and not self.parts.is_dir():
             raise InputError(f"{self.folder}: holds other files and no sweep; give another folder")
         with files.storage_errors(self.folder):
             for name in (PARTS, CHECKPOINTS, ATTEMPTS):
@@ -307,18 +305,20 @@ class Store:
     def connection(self) -> Iterator[Any]:
         """A connection of DuckDB in memory with the views `rows` and `trials`."""
         duckdb = import_duckdb()
-        parts = [str(path) for path in self.whole_parts()]
-        with duckdb.connect(":memory:") as connection:
+        parts = [_text(path) for path in self.whole_parts()]
+        if self._database is None:
+            # a connection takes longer to make than a small table to read
+            self._database = duckdb.connect(":memory:")
+        with self._database.cursor() as connection:
             if parts:
-                relation = connection.read_parquet(parts, union_by_name=True)
-                relation.create_view("stored")
-                source = "SELECT DISTINCT ON (trial, rung) * FROM stored ORDER BY trial, rung"
+                stored = f"read_parquet([{', '.join(parts)}], union_by_name = true)"
+                source = f"SELECT DISTINCT ON (trial, rung) * FROM {stored} ORDER BY trial, rung"
             else:
                 empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _EMPTY.items())
                 source = f"SELECT {empty} WHERE false"
-            connection.execute(f"CREATE VIEW rows AS {source}")
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {source}")
             connection.execute(
-                "CREATE VIEW trials AS SELECT DISTINCT ON (trial) * FROM rows "
+                "CREATE OR REPLACE TEMP VIEW trials AS SELECT DISTINCT ON (trial) * FROM rows "
                 "ORDER BY trial, rung DESC"
             )
             yield connection
@@ -382,7 +382,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             [[_cell(row.get(name), kinds[name]) for name in names] for row in rows],
         )
         try:
-            connection.execute(f"COPY part TO '{_quoted(path)}' (FORMAT parquet)")
+            connection.execute(f"COPY part TO {_text(path)} (FORMAT parquet)")
         except duckdb.Error as error:
             raise StorageError(f"{path.parent}: cannot be written ({error}); free space") from error
 
@@ -413,8 +413,9 @@ def _cell(value: Any, kind: str) -> Any:
     return float(value) if kind == "DOUBLE" else value
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _text(path: Path) -> str:
+    """A path in a query."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], place: Path) -> list[str]:

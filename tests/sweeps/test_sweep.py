@@ -18,9 +18,10 @@ from geojax.sweeps import (
     Range,
     Results,
     Sweep,
+    execute,
     sweep,
+    trials as trials_module,
 )
-from geojax.sweeps import execute, trials as trials_module
 from geojax.sweeps.execute import Executor
 from geojax.sweeps.store import Store
 from geojax.sweeps.trials import Chunk, groups_of, pack, trials_of
@@ -115,7 +116,7 @@ class TestAgain:
         }  # fmt: skip
 
     def test_another_sweep_is_refused(self, done, tmp_path):
-        with pytest.raises(InputError, match="is another sweep .seed"):
+        with pytest.raises(InputError, match=r"is another sweep \(seed"):
             sweep(Sweep(task=throw, axes=AXES, seed=1), done[0])
         (tmp_path / "notes.txt").write_text("mine")
         with pytest.raises(InputError, match="holds other files"):
@@ -154,7 +155,7 @@ class TestBadPoints:
 
     def test_the_same_point_twice(self):
         points = ({"angle": 0.5}, {"power": 1})  # both are the defaults
-        with pytest.raises(InputError, match="point 1.* twice"):
+        with pytest.raises(InputError, match=r"point 1.* twice"):
             trials_of(Sweep(task=throw, points=points, fixed={"seed": 0}))
 
 

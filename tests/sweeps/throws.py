@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from geojax.sweeps import AbstractTask, FunctionTask, Outcome, Program, Static, Traced
 from geojax._core.results import RESULTS
+from geojax.sweeps import AbstractTask, FunctionTask, Outcome, Program, Static, Traced
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,8 +43,6 @@ class Program(NamedTuple):
         advance: `(shared, lane, state) -> state`, one segment further.
         finish: `(shared, lane, state) -> Outcome`, at the end or, to choose who goes on, before.
         num_segments: how often to advance; 0 where `finish` does it all.
-        lockstep: whether lanes take the same steps. Where each iterates until it has converged, a
-            batch waits for its slowest lane, which a CPU does not make up for.
     """
 
     shared: PyTree
@@ -52,7 +50,6 @@ class Program(NamedTuple):
     advance: Callable[[PyTree, PyTree, PyTree], PyTree]
     finish: Callable[[PyTree, PyTree, PyTree], Outcome]
     num_segments: int = 0
-    lockstep: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,7 +123,6 @@ class FunctionTask(AbstractTask):
         config: dataclass of a point.
         objective: the entry by which points are compared.
         maximise: whether more of it is better.
-        lockstep: see `Program`.
 
     Example:
         >>> import dataclasses
@@ -150,7 +146,6 @@ class FunctionTask(AbstractTask):
     config: type  # pyright: ignore[reportIncompatibleVariableOverride]
     objective: str  # pyright: ignore[reportIncompatibleVariableOverride]
     maximise: bool = False  # pyright: ignore[reportIncompatibleVariableOverride]
-    lockstep: bool = True
 
     def lane(self, config: Any) -> PyTree:
         kinds = self.hints()
@@ -186,7 +181,7 @@ class FunctionTask(AbstractTask):
         def start(shared, lane, key):
             return key
 
-        return Program((), start, lambda shared, lane, state: state, finish, 0, self.lockstep)
+        return Program((), start, lambda shared, lane, state: state, finish)
 
     def fingerprint(self, config: Any) -> dict[str, Any]:
         # another function gives other results, under whatever name
