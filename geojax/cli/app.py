@@ -90,6 +90,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _fail(run: "Run | None", error: BaseException) -> int:
     """Say what went wrong in one line, leave a result that says so, and give the exit code."""
     code, message = classify(error)
+    if code == TERMINATED and run is not None and run.command == "sweep":
+        code = PREEMPTED  # before its own handler was there; nothing is lost
     if run is not None:
         run.clear_progress()
     print(f"geojax: error: {message}", file=sys.stderr)
