@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from auditor import audit  # noqa: E402
+from auditor import audit
 
 DEFINITION = """
 task = "task.py:task"
@@ -134,14 +134,16 @@ def main():
         for name in ("trials", "lost", "duplicates", "wrong", "extra_attempts", "half_written")
     }
     results = {
-        "kills": {
-            who: sum(found["kills"][who] for found in rounds) for who in ("head", "worker")
-        },
+        "kills": {who: sum(found["kills"][who] for found in rounds) for who in ("head", "worker")},
         **total,
         "extra_share": total["extra_attempts"] / total["trials"],
         "reference_seconds": reference,
         "resume_seconds_when_all_is_done": again,
-        "sigterm": {"codes": codes, "seconds": grace, **audit(work / "preempted", work / "reference")},
+        "sigterm": {
+            "codes": codes,
+            "seconds": grace,
+            **audit(work / "preempted", work / "reference"),
+        },
         "rounds": rounds,
     }
     out = Path(arguments.out)

@@ -28,7 +28,7 @@ from geojax.sweeps.trials import Chunk, groups_of, pack, trials_of
 from tests.sweeps.throws import Throw, distance, throw, walk
 
 AXES = {"angle": [0.1, 0.4, 0.785, 1.2], "power": [1, 2]}
-KEPT = ("trial", "angle", "speed", "power", "log_reach", "noise", "flight", "status")
+KEPT = ("trial", "angle", "speed", "power", "log_reach", "noise", "flight_curve", "status")
 
 
 def table(folder, definition=None):
@@ -51,7 +51,7 @@ class TestLanes:
         for row in rows:
             expected = math.sin(2 * row["angle"]) ** row["power"]
             assert row["log_reach"] == pytest.approx(expected, abs=1e-14)
-            assert row["flight"] == pytest.approx([0, expected / 2, expected])
+            assert row["flight_curve"] == pytest.approx([0, expected / 2, expected])
 
     def test_one_program_for_each_static_signature(self, done):
         assert done[2] == 2

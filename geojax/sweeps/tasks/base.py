@@ -18,6 +18,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS
 from geojax._core.roles import Role, roles
+from geojax.io.toml import convert
 
 
 class Outcome(eqx.Module):
@@ -25,7 +26,7 @@ class Outcome(eqx.Module):
 
     Attributes:
         metrics: name -> number.
-        curves: name -> numbers `[k]`, such as the loss of each epoch.
+        curves: name -> numbers `[k]`, such as the loss of each epoch; column `name_curve`.
         result: result code.
     """
 
@@ -94,7 +95,10 @@ class AbstractTask(abc.ABC):
         Raises:
             InputError: a value that cannot be.
         """
-        return self.config(**values)
+        hints = self.hints()
+        # JSON knows no tuples, and no floats that are whole
+        given = {name: convert(v, hints[name], name) for name, v in values.items()}
+        return self.config(**given)
 
     def values(self, config: Any) -> dict[str, Any]:
         """All fields of a configuration as plain values, as JSON has them."""
