@@ -1,0 +1,173 @@
+"""Scales of the axes of a sweep: numbers, logarithms and categories, as places between 0 and 1."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from geojax._core.errors import InputError
+from geojax.viz import style
+
+SCALES = ("linear", "log", "category")
+# Numbers that span more than this ratio are drawn on a logarithmic axis.
+WIDE = 100.0
+# Beyond this a number has blown up: differences and squares of such numbers overflow.
+LARGEST = 1e150
+
+
+def ranking(objective: Sequence[Any] | np.ndarray, maximise: bool = False) -> np.ndarray:
+    """Places of the finite entries, the best first; ties in their order.
+
+    Example:
+        >>> from geojax.viz import ranking
+        >>> ranking([3.0, None, 1.0, float("inf")]).tolist()
+        [2, 0]
+    """
+    found = numbers_of(objective)
+    order = np.argsort(-found if maximise else found, kind="stable")
+    return order[np.isfinite(found[order])]
+
+
+class Scaled(NamedTuple):
+    """One axis: what its values are as numbers, and where they lie between 0 and 1."""
+
+    numbers: np.ndarray
+    places: np.ndarray
+    scale: str
+    low: float
+    high: float
+    ticks: list[tuple[float, str]]
+    names: list[str]
+
+
+def field_axis(name: str, values: Sequence[Any], scale: str, objective: np.ndarray) -> Scaled:
+    """The axis of a field; see `plot_parallel`."""
+    if scale not in SCALES:
+        raise InputError(f"scale: {scale!r} of {name} is unknown; use one of {', '.join(SCALES)}")
+    if len(values) != len(objective):
+        raise InputError(
+            f"{name}: has {len(values)} values for {len(objective)} points; give one for each"
+        )
+    known = [value for value in values if value is not None]
+    if scale == "category" or not all(_is_number(value) for value in known):
+        return _categories(values)
+    numbers = numbers_of(values)
+    finite = numbers[np.isfinite(numbers)]
+    log = scale == "log" and finite.size and finite.min() > 0
+    return _numeric(numbers, "log" if log else "linear", *_ends(finite))
+
+
+def _categories(values: Sequence[Any]) -> Scaled:
+    known = {text_of(value): value for value in values}
+    try:
+        texts = sorted(known, key=lambda text: known[text])
+    except TypeError:  # of several types
+        texts = sorted(known)
+    place = {text: k for k, text in enumerate(texts)}
+    numbers = np.array([float(place[text_of(value)]) for value in values])
+    names = [text if len(text) <= 20 else f"{text[:9]}…{text[-10:]}" for text in texts]
+    last = max(1, len(names) - 1)
+    middle = 0.5 if len(names) == 1 else 0.0
+    ticks = _thinned([(middle + k / last, name) for k, name in enumerate(names)])
+    return Scaled(numbers, middle + numbers / last, "category", 0.0, float(last), ticks, names)
+
+
+def _numeric(numbers: np.ndarray, scale: str, low: float, high: float) -> Scaled:
+    """Numbers from low to high; what lies beyond is drawn at the end."""
+    bend = np.log10 if scale == "log" else np.asarray
+    start, stop = bend(low), bend(high)
+    span = float(stop - start)
+
+    def place(at: np.ndarray) -> np.ndarray:
+        clipped = np.where(np.isfinite(at), np.clip(at, low, high), low)
+        shares = (bend(clipped) - start) / span if span > 0 else np.full(at.shape, 0.5)
+        return np.where(np.isfinite(at), shares, np.nan)
+
+    marks = np.unique(numbers[np.isfinite(numbers)])
+    if len(marks) > 7:
+        ticker = style.matplotlib_module("matplotlib.ticker")
+        locator = ticker.LogLocator(numticks=6) if scale == "log" else ticker.MaxNLocator(5)
+        marks = np.asarray(locator.tick_values(low, high))
+        marks = marks[(marks >= low) & (marks <= high)]
+        if len(marks) < 2:
+            marks = np.array([low, high])
+    ticks = [(float(at), f"{mark:.4g}") for at, mark in zip(place(marks), marks, strict=True)]
+    return Scaled(numbers, place(numbers), scale, low, high, _thinned(ticks), [])
+
+
+def _thinned(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Without those whose letters would overlap."""
+    kept: list[tuple[float, str]] = []
+    for place, text in ticks:
+        if not kept or place - kept[-1][0] >= 0.045:
+            kept.append((place, text))
+    return kept
+
+
+def objective_axis(found: np.ndarray) -> Scaled:
+    """The objective within the fences beyond which values count as far out."""
+    finite = found[np.isfinite(found)]
+    if not finite.size:
+        return _numeric(found, "linear", math.nan, math.nan)
+    scale = scale_of(finite)
+    bent = np.log10(finite) if scale == "log" else finite
+    lower, upper = np.quantile(bent, [0.25, 0.75])
+    reach = 3.0 * (upper - lower)
+    inside = finite[(bent >= lower - reach) & (bent <= upper + reach)]
+    return _numeric(found, scale, *_ends(inside))
+
+
+def _ends(finite: np.ndarray) -> tuple[float, float]:
+    return (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
+
+
+def scale_of(values: np.ndarray) -> str:
+    """Whether numbers ask for a logarithmic axis."""
+    finite = values[np.isfinite(values)]
+    low, high = _ends(finite)
+    wide = finite.size > 0 and low > 0 and math.log10(high) - math.log10(low) >= math.log10(WIDE)
+    return "log" if wide else "linear"
+
+
+def margin(frame: Scaled) -> tuple[float, float]:
+    """Limits of an axis that leave some room around the numbers."""
+    if frame.scale == "log":
+        share = (frame.high / frame.low) ** 0.05
+        return frame.low / share, frame.high * share
+    share = 0.05 * (frame.high - frame.low) or 0.05 * abs(frame.high) or 1.0
+    return frame.low - share, frame.high + share
+
+
+def spread_out(count: int, most: int, head: float = 0.25) -> np.ndarray:
+    """At most so many of the places 0 to count: the first ones, and the others evenly."""
+    if count <= most:
+        return np.arange(count)
+    first = int(head * most)
+    rest = np.linspace(first, count - 1, most - first).round().astype(int)
+    return np.concatenate([np.arange(first), rest])
+
+
+def numbers_of(values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Values as numbers; NaN for what is none."""
+    return np.array([number_of(value) for value in values], float)
+
+
+def number_of(value: Any) -> float:
+    """A value as a number; NaN for what is none, or has blown up."""
+    return float(value) if _is_number(value) and abs(value) <= LARGEST else math.nan
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def text_of(value: Any) -> str:
+    """A value as a category is called."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(entry) for entry in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
