@@ -227,13 +227,17 @@ def _runs(view: SweepView, named: int = 5, others: int = 60) -> Section | None:
     shown = best[named :: max(1, len(best) // others)]
     pictures = []
     for name in view.curves:
-        curves = {_short(row): row[name] for row in best[:named] if row.get(name)}
+        curves = {
+            f"{_short(row)}: {form(view.value(row))}": row[name]
+            for row in best[:named]
+            if row.get(name)
+        }
         if not curves:
             continue
         figure, axes = viz.new_figure(height=3.4)
         rest = [row[name] for row in shown if row.get(name)]
         viz.plot_runs(curves, rest, axes[0, 0], label=name)
-        caption = f"Of the {len(curves)} best trials, the best in orange; others in grey."
+        caption = f"Of the {len(curves)} best trials, with their {view.objective}; others in grey."
         pictures.append(Picture(viz.to_svg(figure), name, caption))
     return Section("The best runs", "", (), pictures) if pictures else None
 

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from geojax._core.errors import InputError
 from geojax.viz import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SCALES = ("linear", "log", "category")
 # Numbers that span more than this ratio are drawn on a logarithmic axis.
@@ -130,13 +133,29 @@ def scale_of(values: np.ndarray) -> str:
     return "log" if wide else "linear"
 
 
-def margin(frame: Scaled) -> tuple[float, float]:
-    """Limits of an axis that leave some room around the numbers."""
+def fit(ax: "Axes", frame: Scaled) -> None:
+    """Make the vertical axis that of the objective, with some room around the numbers."""
+    if not math.isfinite(frame.low):
+        return
     if frame.scale == "log":
+        logarithmic(ax, "y", frame.low, frame.high)
         share = (frame.high / frame.low) ** 0.05
-        return frame.low / share, frame.high * share
-    share = 0.05 * (frame.high - frame.low) or 0.05 * abs(frame.high) or 1.0
-    return frame.low - share, frame.high + share
+        ax.set_ylim(frame.low / share, frame.high * share)
+    else:
+        share = 0.05 * (frame.high - frame.low) or 0.05 * abs(frame.high) or 1.0
+        ax.set_ylim(frame.low - share, frame.high + share)
+
+
+def logarithmic(ax: "Axes", which: Literal["x", "y"], low: float, high: float) -> None:
+    """Make an axis logarithmic, with plain numbers where it spans few decades."""
+    ticker = style.matplotlib_module("matplotlib.ticker")
+    ax.set_xscale("log") if which == "x" else ax.set_yscale("log")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_tick_params(which="minor", color=style.INK)
+    if math.log10(high) - math.log10(low) < 3.0:
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def spread_out(count: int, most: int, head: float = 0.25) -> np.ndarray:

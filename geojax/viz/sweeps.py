@@ -9,7 +9,8 @@ from geojax._core.errors import InputError
 from geojax.viz import style
 from geojax.viz.scales import (
     field_axis,
-    margin,
+    fit,
+    logarithmic,
     number_of,
     numbers_of,
     objective_axis,
@@ -90,7 +91,7 @@ def plot_parallel(
         for place, text in axis.ticks:
             ax.plot([x - 0.02, x], [place] * 2, color=style.INK, linewidth=0.8, zorder=4)
             ax.annotate(
-                text, (x, place), (-5, 0), textcoords="offset points", ha="right", va="center",
+                text, (x, place), (-4, 2), textcoords="offset points", ha="right", va="bottom",
                 fontsize=8, color=style.INK, zorder=5,
             )  # fmt: skip
     for spine in ax.spines.values():
@@ -149,15 +150,12 @@ def plot_effect(
     if groups:
         at = [float(np.median(x[group])) for group in groups]
         quartiles = [np.quantile(y[group], [0.25, 0.5, 0.75]) for group in groups]
-        low, middle, high = np.array(quartiles).T
+        low, middle, high = np.clip(quartiles, frame.low, frame.high).T
         ax.errorbar(
             at, middle, yerr=[middle - low, high - middle], color=style.TARGET, capsize=2,
             linewidth=1.4, marker="o", markersize=4, linestyle="none" if axis.names else "-",
         )  # fmt: skip
-    if frame.scale == "log":
-        ax.set_yscale("log")
-    if np.isfinite(frame.low):
-        ax.set_ylim(*margin(frame))
+    fit(ax, frame)
     if axis.names:
         step = -(-len(axis.names) // 12)
         ax.set_xticks(range(0, len(axis.names), step), axis.names[::step])
@@ -165,7 +163,7 @@ def plot_effect(
         if sum(len(text) for text in axis.names[::step]) > 30:
             ax.tick_params(axis="x", rotation=30)
     elif axis.scale == "log":
-        ax.set_xscale("log")
+        logarithmic(ax, "x", axis.low, axis.high)
     ax.set_xlabel(name)
     ax.set_ylabel(label)
     return ax
@@ -207,8 +205,10 @@ def plot_runs(
             linewidth=2.0 if k == 0 else 1.3, zorder=3 - 0.01 * k,
         )  # fmt: skip
     every = [*curves, *named.values()]
-    if every and scale_of(np.concatenate(every)) == "log":
-        ax.set_yscale("log")
+    if every:
+        drawn = np.concatenate(every)
+        if scale_of(drawn) == "log":
+            logarithmic(ax, "y", float(np.nanmin(drawn)), float(np.nanmax(drawn)))
     ax.set_xlabel(x_label)
     ax.set_ylabel(label)
     return style.legend(ax) if named else ax
@@ -255,10 +255,7 @@ def plot_rungs(
             color=style.TARGET if k in best else style.SOURCE if whole else style.SOFT,
             alpha=1.0 if whole else 0.5,
         )  # fmt: skip
-    if frame.scale == "log":
-        ax.set_yscale("log")
-    if np.isfinite(frame.low):
-        ax.set_ylim(*margin(frame))
+    fit(ax, frame)
     ticks = sorted({float(at) for track in tracks for at in track[:, 0]})
     if len(ticks) <= 12:
         ax.set_xscale("log")
