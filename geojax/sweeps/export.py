@@ -72,11 +72,11 @@ def to_mlflow(
             client.log_batch(run, tags=[RunTag(WHOLE, digest)])
             client.set_terminated(run, "FINISHED" if row["status"] == "ok" else "FAILED")
             count += 1
-    except (mlflow.exceptions.MlflowException, OSError) as error:
+    except (mlflow.exceptions.MlflowException, ImportError, OSError) as error:
         where = tracking_uri or "the server of MLflow"
         raise InputError(
-            f"{where}: MLflow cannot write experiment {experiment!r} ({error}); check the address "
-            "and the name"
+            f"{where}: MLflow cannot write experiment {experiment!r} ({error}); give the address "
+            "of a server, and a name that is free"
         ) from error
     return count
 
