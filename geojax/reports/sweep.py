@@ -1,12 +1,14 @@
 """The page of a sweep: its points and what they came to, its best runs, and what failed."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from geojax import viz
 from geojax.reports.page import Picture, Quantity, Section, Table, form, render_page
+from geojax.viz.scales import LARGEST
 
 Row = Mapping[str, Any]
 # Failures are listed one by one up to so many, and by their reason beyond.
@@ -37,43 +39,42 @@ class SweepView:
     metrics: Sequence[str] = ()
     curves: Sequence[str] = ()
     num_trials: int | None = None
-    # trial -> its rows by rung
-    _trials: dict[Any, list[Row]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self):
-        trials: dict[Any, list[Row]] = {}
-        for row in sorted(self.rows, key=_rung):
-            trials.setdefault(row.get("trial"), []).append(row)
-        object.__setattr__(self, "_trials", trials)
 
     def first(self) -> list[Row]:
         """The row of each trial at the first rung, where all have come equally far."""
-        return [rows[0] for rows in self._trials.values()]
+        return [rows[0] for rows in self.rungs]
 
     def last(self) -> list[Row]:
         """The row of each trial at the last rung that it came to."""
-        return [rows[-1] for rows in self._trials.values()]
+        return [rows[-1] for rows in self.rungs]
 
+    @functools.cached_property
     def rungs(self) -> list[list[Row]]:
         """The rows of each trial by rung."""
-        return list(self._trials.values())
+        trials: dict[Any, list[Row]] = {}
+        for row in sorted(self.rows, key=lambda row: row.get("rung") or 0):
+            trials.setdefault(row.get("trial"), []).append(row)
+        return list(trials.values())
 
+    @functools.cached_property
     def num_rungs(self) -> int:
         """How many rungs there are."""
-        return 1 + max((_rung(row) for row in self.rows), default=0)
+        return 1 + max((row.get("rung") or 0 for row in self.rows), default=0)
 
     def value(self, row: Row) -> float | None:
-        """The objective of a sound row; None where there is none, or it is not finite."""
+        """The objective of a sound row; None where there is none, or it has blown up."""
         value = row.get(self.objective)
         if row.get("status") != "ok" or not isinstance(value, int | float):
             return None
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) <= LARGEST else None
 
+    @functools.cached_property
     def best(self) -> list[Row]:
         """The sound rows at the last rung of all, the best first."""
-        rows = [row for row in self.last() if _rung(row) == self.num_rungs() - 1]
+        rows = [row for row in self.last() if _rung(row) == self.num_rungs - 1]
         return [rows[k] for k in viz.ranking([self.value(row) for row in rows], self.maximise)]
 
+    @functools.cached_property
     def failures(self) -> list[tuple[str, str, Row]]:
         """Status, reason and row of the trials that came to no finite objective."""
         found = []
@@ -127,10 +128,10 @@ def sweep_quantities(view: SweepView) -> list[Quantity]:
     Args:
         view: the sweep.
     """
-    last, best = view.last(), view.best()
+    last, best = view.last(), view.best
     asked = "" if view.num_trials is None else f"of {view.num_trials:,}"
     quantities = [Quantity(len(last), asked, "trials done")]
-    quantities.append(Quantity(len(view.failures()), "", "without a result"))
+    quantities.append(Quantity(len(view.failures), "", "without a result"))
     if best:
         way = "most" if view.maximise else "least"
         quantities.append(Quantity(view.value(best[0]), "", f"{way} {view.objective}"))
@@ -140,7 +141,7 @@ def sweep_quantities(view: SweepView) -> list[Quantity]:
     if compiled:
         quantities.append(Quantity(len(compiled), "", "compiled programs"))
     if seconds > 0:
-        ran = sum(1 for rows in view.rungs() if any(row.get("seconds") for row in rows))
+        ran = sum(1 for rows in view.rungs if any(row.get("seconds") for row in rows))
         rate = ran / (seconds + sum(compiled))
         quantities.append(Quantity(rate, "trials/s", "of one device, compilation included"))
     gaps = [row["deviation"] for row in view.rows if row.get("deviation") is not None]
@@ -167,7 +168,7 @@ def sweep_sections(view: SweepView, *, count: int = 10) -> list[Section]:
 
 
 def _points(view: SweepView, count: int) -> Section:
-    rows, best = view.first(), view.best()[:count]
+    rows, best = view.first(), view.best[:count]
     pictures = []
     if view.fields and rows:
         figure, axes = viz.new_figure(width=max(6.0, 1.7 * (len(view.fields) + 1)), height=4.4)
@@ -222,7 +223,7 @@ def _effects(view: SweepView) -> Section | None:
 
 
 def _runs(view: SweepView, named: int = 5, others: int = 60) -> Section | None:
-    best = view.best()
+    best = view.best
     # every so many of the others, evenly by rank
     shown = best[named :: max(1, len(best) // others)]
     pictures = []
@@ -243,11 +244,11 @@ def _runs(view: SweepView, named: int = 5, others: int = 60) -> Section | None:
 
 
 def _rungs(view: SweepView) -> Section | None:
-    if view.num_rungs() < 2:
+    if view.num_rungs < 2:
         return None
     tracks = [
         [(row.get("segments") or _rung(row), view.value(row)) for row in rows]
-        for rows in view.rungs()
+        for rows in view.rungs
     ]
     figure, axes = viz.new_figure(width=6.0, height=3.8)
     viz.plot_rungs(tracks, axes[0, 0], label=view.objective, maximise=view.maximise)
@@ -258,7 +259,7 @@ def _rungs(view: SweepView) -> Section | None:
         "went to the end in blue, the best in orange.",
     )
     rows = []
-    for rung in range(view.num_rungs()):
+    for rung in range(view.num_rungs):
         here = [row for row in view.rows if _rung(row) == rung]
         values = [value for row in here if (value := view.value(row)) is not None]
         best = (max(values) if view.maximise else min(values)) if values else None
@@ -268,7 +269,7 @@ def _rungs(view: SweepView) -> Section | None:
 
 
 def _failures(view: SweepView) -> Section | None:
-    found = view.failures()
+    found = view.failures
     if not found:
         return None
     if len(found) <= MOST_FAILURES:
@@ -303,7 +304,7 @@ def _lead(view: SweepView) -> str:
 
 
 def _at_first(view: SweepView) -> str:
-    return " Of the first rung, which all trials came to." if view.num_rungs() > 1 else ""
+    return " Of the first rung, which all trials came to." if view.num_rungs > 1 else ""
 
 
 def _rung(row: Row) -> int:

@@ -17,9 +17,11 @@ SCALES = ("linear", "log", "category")
 WIDE = 100.0
 # Beyond this a number has blown up: differences and squares of such numbers overflow.
 LARGEST = 1e150
+NUMBER = (int, float, np.number)
+Values = Sequence[Any] | np.ndarray
 
 
-def ranking(objective: Sequence[Any] | np.ndarray, maximise: bool = False) -> np.ndarray:
+def ranking(objective: Values, maximise: bool = False) -> np.ndarray:
     """Places of the finite entries, the best first; ties in their order.
 
     Example:
@@ -44,7 +46,7 @@ class Scaled(NamedTuple):
     names: list[str]
 
 
-def field_axis(name: str, values: Sequence[Any], scale: str, objective: np.ndarray) -> Scaled:
+def field_axis(name: str, values: Values, scale: str, objective: np.ndarray) -> Scaled:
     """The axis of a field; see `plot_parallel`."""
     if scale not in SCALES:
         raise InputError(f"scale: {scale!r} of {name} is unknown; use one of {', '.join(SCALES)}")
@@ -53,7 +55,9 @@ def field_axis(name: str, values: Sequence[Any], scale: str, objective: np.ndarr
             f"{name}: has {len(values)} values for {len(objective)} points; give one for each"
         )
     known = [value for value in values if value is not None]
-    if scale == "category" or not all(_is_number(value) for value in known):
+    if scale == "category" or not all(
+        isinstance(value, NUMBER) and not isinstance(value, bool) for value in known
+    ):
         return _categories(values)
     numbers = numbers_of(values)
     finite = numbers[np.isfinite(numbers)]
@@ -61,14 +65,15 @@ def field_axis(name: str, values: Sequence[Any], scale: str, objective: np.ndarr
     return _numeric(numbers, "log" if log else "linear", *_ends(finite))
 
 
-def _categories(values: Sequence[Any]) -> Scaled:
-    known = {text_of(value): value for value in values}
+def _categories(values: Values) -> Scaled:
+    called = [text_of(value) for value in values]
+    known = dict(zip(called, values, strict=True))
     try:
         texts = sorted(known, key=lambda text: known[text])
     except TypeError:  # of several types
         texts = sorted(known)
     place = {text: k for k, text in enumerate(texts)}
-    numbers = np.array([float(place[text_of(value)]) for value in values])
+    numbers = np.array([float(place[text]) for text in called])
     names = [text if len(text) <= 20 else f"{text[:9]}…{text[-10:]}" for text in texts]
     last = max(1, len(names) - 1)
     middle = 0.5 if len(names) == 1 else 0.0
@@ -167,18 +172,17 @@ def spread_out(count: int, most: int, head: float = 0.25) -> np.ndarray:
     return np.concatenate([np.arange(first), rest])
 
 
-def numbers_of(values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """Values as numbers; NaN for what is none."""
-    return np.array([number_of(value) for value in values], float)
-
-
-def number_of(value: Any) -> float:
-    """A value as a number; NaN for what is none, or has blown up."""
-    return float(value) if _is_number(value) and abs(value) <= LARGEST else math.nan
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+def numbers_of(values: Values) -> np.ndarray:
+    """Values as numbers; NaN for what is none, or has blown up."""
+    return np.array(
+        [
+            float(value)
+            if isinstance(value, NUMBER) and not isinstance(value, bool) and abs(value) <= LARGEST
+            else math.nan
+            for value in values
+        ],
+        float,
+    )
 
 
 def text_of(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Plots of a sweep: its points, what each field does, its best runs, and its rungs."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,10 @@ import numpy as np
 from geojax._core.errors import InputError
 from geojax.viz import style
 from geojax.viz.scales import (
+    Values,
     field_axis,
     fit,
     logarithmic,
-    number_of,
     numbers_of,
     objective_axis,
     ranking,
@@ -27,8 +28,8 @@ SHADES = (style.SOURCE, "#8a7fd0", "#b8527f", style.TARGET)
 
 
 def plot_parallel(
-    columns: Mapping[str, Sequence[Any]],
-    objective: Sequence[Any],
+    columns: Mapping[str, Values],
+    objective: Values,
     ax: "Axes | None" = None,
     *,
     scales: Mapping[str, str] | None = None,
@@ -105,8 +106,8 @@ def plot_parallel(
 
 
 def plot_effect(
-    values: Sequence[Any],
-    objective: Sequence[Any],
+    values: Values,
+    objective: Values,
     ax: "Axes | None" = None,
     *,
     name: str,
@@ -170,8 +171,8 @@ def plot_effect(
 
 
 def plot_runs(
-    best: Mapping[str, Sequence[Any]],
-    others: Sequence[Sequence[Any]] = (),
+    best: Mapping[str, Values],
+    others: Sequence[Values] = (),
     ax: "Axes | None" = None,
     *,
     label: str,
@@ -238,10 +239,10 @@ def plot_rungs(
         [[1.0], [1.0, 3.0]]
     """
     ax = style.axes_or_new(ax)
+    ordered = [sorted(trial, key=operator.itemgetter(0)) for trial in trials if trial]
     tracks = [
-        np.array([(float(at), number_of(y)) for at, y in sorted(trial, key=lambda entry: entry[0])])
-        for trial in trials
-        if trial
+        numbers_of([number for rung in trial for number in rung]).reshape(-1, 2)
+        for trial in ordered
     ]
     frame = objective_axis(np.concatenate([t[:, 1] for t in tracks]) if tracks else np.zeros(0))
     longest = max((len(track) for track in tracks), default=0)

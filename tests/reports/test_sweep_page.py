@@ -51,6 +51,10 @@ def test_best_are_in_order_and_bad_ones_are_not_among_them():
     rows[0] |= {"status": "nonfinite"}
     rows[1] |= {"loss": -math.inf}
     rows[2] |= {"loss": math.nan}
+    rows[9] |= {"loss": -1e300}
+    assert {row[0] for row in sweep_sections(view(rows))[-1].table.rows} == {
+        f"0000000{k}" for k in (0, 1, 2, 9)
+    }
     table = sweep_sections(view(rows), count=3)[0].table
     assert table.columns == ["trial", "loss", "rate", "kind"]
     assert [row[1] for row in table.rows] == [4.0, 5.0, 6.0]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from geojax._core.errors import InputError
+from geojax.reports import SweepView, sweep_page
 from geojax.sweeps import FunctionTask, Sweep, Traced, sweep, to_mlflow, to_tensorboard
 from geojax.sweeps.columns import columns_of, scales_of
 
@@ -40,6 +41,24 @@ def test_columns_are_told_apart(results):
     assert columns.swept == {"rate": "linear"}  # for one of them is negative
     assert columns.metrics == ("loss", "size")
     assert columns.curves == ("history",)  # and not the widths, which are a list as well
+
+
+def test_table_makes_a_page(results):
+    pytest.importorskip("matplotlib")
+    columns = columns_of(results)
+    view = SweepView(
+        results.table("SELECT * FROM rows"),
+        columns.swept,
+        results.sweep.objective,
+        maximise=results.sweep.maximise,
+        metrics=columns.metrics,
+        curves=columns.curves,
+        num_trials=results.status()["trials"],
+    )
+    text = sweep_page(view, title="Logarithms")
+    assert text.count("<svg") == 3  # all trials, one field, one curve
+    assert "loss is not a number" in text
+    assert view.best[0]["trial"] == results.best()["trial"]
 
 
 def test_scales_are_those_of_the_definition():

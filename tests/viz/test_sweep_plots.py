@@ -92,7 +92,7 @@ def test_effect_of_many_values_has_a_median_for_each_sixth():
     x = np.linspace(0.0, 1.0, 60)
     ax = viz.plot_effect(x, 1e-3 * 100.0 ** (2 * x), name="x")
     (bar,) = ax.containers
-    np.testing.assert_allclose(bar.lines[0].get_xdata(), x.reshape(6, 10).mean(axis=1))
+    np.testing.assert_allclose(bar.lines[0].get_xydata()[:, 0], x.reshape(6, 10).mean(axis=1))
     assert ax.get_yscale() == "log"  # the objective spans four decades
 
 
