@@ -243,6 +243,22 @@ def report(options: Sweep, run: Run) -> dict[str, Any]:
 
 def write_page(results: Any, run: Run) -> None:
     """`report.html` in the folder of the sweep."""
+    from geojax.reports import SweepView, sweep_page
+    from geojax.sweeps.columns import columns_of
+
+    columns, sweep = columns_of(results), results.sweep
+    view = SweepView(
+        results.table("SELECT * FROM rows"),
+        columns.swept,
+        sweep.objective,
+        maximise=sweep.maximise,
+        metrics=columns.metrics,
+        curves=columns.curves,
+        num_trials=results.status()["trials"],
+    )
+    config = clean(sweep.to_dict())
+    title = f"A sweep of {Path(config['task']['name']).name}"
+    run.write("report.html", sweep_page(view, title=title, versions=versions(), config=config))
 
 
 def warn(results: Any) -> None:
@@ -287,4 +303,3 @@ ACTIONS = {
     "export": export,
     "report": report,
 }
-_ = versions  # the page says with what it was made

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from geojax._core import checks
 from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.sweeps.choose import Batch, Chooser
 from geojax.sweeps.definition import Sweep
@@ -65,6 +66,11 @@ def sweep(
 
     Reference: [jamieson2016nonstochastic]
     """
+    if not isinstance(definition, Sweep):
+        raise InputError(f"Argument definition must be a Sweep, but is {definition!r}.")
+    if lanes is not None:
+        checks.count(lanes, "lanes")
+    checks.non_negative(checkpoint_seconds, "checkpoint_seconds")
     launcher = InProcess() if launcher is None else launcher
     launcher.check(definition)
     store, say = Store(folder), progress or (lambda text: None)

@@ -40,7 +40,7 @@ def test_columns_are_told_apart(results):
     assert columns.fields == ("rate", "widths")
     assert columns.swept == {"rate": "linear"}  # for one of them is negative
     assert columns.metrics == ("loss", "size")
-    assert columns.curves == ("history",)  # and not the widths, which are a list as well
+    assert columns.curves == ("history_curve",)  # and not the widths, which are a list as well
 
 
 def test_table_makes_a_page(results):
