@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from geojax.sweeps import FunctionTask, Traced
 
-ROTATIONS = 400_000
+ROTATIONS = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)

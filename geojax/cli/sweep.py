@@ -218,14 +218,17 @@ def export(options: Sweep, run: Run) -> dict[str, Any]:
     if options.to is None:
         raise InputError("--to: is not given; name a .csv, .parquet or .json file")
     results = results_of(options)
-    if options.to == "mlflow" or options.to.startswith("tensorboard:"):
+    kind, _, address = options.to.partition(":")
+    if kind in ("mlflow", "tensorboard"):
         from geojax.sweeps import export as exporters
 
-        if options.to == "mlflow":
-            exporters.to_mlflow(results)
+        if kind == "tensorboard" and not address:
+            raise InputError("--to: tensorboard needs a folder; write tensorboard:FOLDER")
+        if kind == "mlflow":
+            count = exporters.to_mlflow(results, address or None)
         else:
-            exporters.to_tensorboard(results, options.to.partition(":")[2])
-        place = options.to
+            count = exporters.to_tensorboard(results, address)
+        place = f"{count} runs to {options.to}"
     else:
         place = str(results.export(options.to))
     print(f"{'written':44}{place}")

@@ -50,4 +50,4 @@ class Sweep(Common):
     maximise: bool = False
     """More of that column is better."""
     to: str | None = None
-    """File that export writes: .csv, .parquet or .json; or mlflow, or tensorboard:FOLDER."""
+    """What export writes: a .csv, .parquet or .json file; or mlflow:ADDRESS, tensorboard:FOLDER."""

@@ -1,8 +1,10 @@
 """The definition of a sweep: what runs, over which space, how it is chosen from."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Mapping
@@ -294,6 +296,22 @@ def describe(task: AbstractTask) -> dict[str, Any]:
                     return {"name": f"{module.__name__}:{key}"}
         return {"name": "", "function": task.fingerprint(None)}
     return {"name": place}
+
+
+def identity_of(task: AbstractTask) -> dict[str, Any]:
+    """What tells the results of a task from those of another: its name, options and own code.
+
+    The folder of a file does not: it may be moved.
+    """
+    found = describe(task)
+    kind = type(task)
+    if kind.__module__.partition(".")[0] != "geojax":
+        with contextlib.suppress(OSError, TypeError):
+            found["source"] = sha256(inspect.getsource(kind).encode())[:16]
+    place, _, attribute = found["name"].rpartition(":")
+    if place.endswith(".py"):
+        found["name"] = f"{Path(place).name}:{attribute}"
+    return found
 
 
 # task that came from a file -> the name it came by

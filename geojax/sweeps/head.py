@@ -1,6 +1,7 @@
 """The verb `sweep`: give out what is not done yet, until all is."""
 
 import contextlib
+import itertools
 import signal
 import threading
 import warnings
@@ -14,7 +15,7 @@ from geojax._core import checks
 from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.sweeps.choose import Batch, Chooser
 from geojax.sweeps.definition import Sweep
-from geojax.sweeps.launch import AbstractLauncher, InProcess, Job
+from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
 from geojax.sweeps.store import Store
@@ -77,6 +78,7 @@ def sweep(
     changed = store.create(definition)
     if changed:
         say(f"the definition has changed ({', '.join(changed)}): new points are added")
+    _warn_of_other_code(store)
     with store.head() as token, _signals(store) as stopped:
         job = Job(definition, store.folder, token, checkpoint_seconds)
         head = _Head(job, store, launcher, lanes, say, stopped)
@@ -93,6 +95,22 @@ def sweep(
         if number:
             raise Preempted(f"{store.folder}: was asked to end; the same command goes on from here")
     return Results(store, definition)
+
+
+def _warn_of_other_code(store: Store) -> None:
+    """Rows of other versions are kept, each with its own; whoever compares them should know."""
+    now = provenance()
+    if not store.whole_parts():
+        return
+    rows = store.table("SELECT DISTINCT geojax, jax, revision FROM rows")
+    others = [row for row in rows if any(row[name] != now[name] for name in row)]
+    if others:
+        warnings.warn(
+            f"{store.folder}: holds rows that other versions computed (geojax "
+            f"{others[0]['geojax']}, revision {others[0]['revision']}, jax {others[0]['jax']}); "
+            "they are kept, and each row says which",
+            stacklevel=3,
+        )
 
 
 class _Head:
@@ -159,14 +177,23 @@ class _Head:
             return self.plans[group]
         self.say(f"compiling the program of {len(members)} points")
         try:
-            self.plans[group] = self.launcher.plan(
-                self.job, members[0], len(members), lanes=self.lanes
-            )
+            self.plans[group] = self._planned(members)
         except InputError as error:
             missing = [trial for trial in members if trial.id in batch.missing]
             self._fail(missing, "failed", dict.fromkeys(batch.missing, str(error)), batch.rung)
             return None
         return self.plans[group]
+
+    def _planned(self, members: Sequence[Trial]) -> GroupPlan:
+        """The plan of a group, though workers may be killed on the way."""
+        for attempt in itertools.count(1):
+            try:
+                return self.launcher.plan(self.job, members[0], len(members), lanes=self.lanes)
+            except Died as error:
+                if attempt == MAX_ATTEMPTS:
+                    raise
+                warnings.warn(f"{error}; it is tried again", stacklevel=2)
+        raise AssertionError
 
     def _apart(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Chunks that keep killing their process, taken apart; single trials that do, given up."""

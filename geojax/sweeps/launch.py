@@ -35,6 +35,10 @@ class Job(NamedTuple):
     checkpoint_seconds: float
 
 
+class Died(DeviceError):
+    """A worker died while it planned; it may have been killed, so it is worth another try."""
+
+
 class AbstractLauncher(abc.ABC):
     """Carries chunks out somewhere, and says what became of each.
 
@@ -185,12 +189,12 @@ def plan_of(answer: Mapping[str, Any]) -> GroupPlan:
 
     Raises:
         InputError: the task cannot run.
-        DeviceError: the process that planned it died.
+        Died: the process that planned it did.
     """
     if "refused" in answer:
         raise InputError(answer["refused"])
     if "died" in answer:
-        raise DeviceError(f"the program could not be compiled: {answer['died']}")
+        raise Died(f"the program could not be compiled: {answer['died']}")
     return GroupPlan(**answer)
 
 

@@ -14,19 +14,23 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from geojax._core.errors import InputError, StorageError
 from geojax.io import files
 from geojax.sweeps.definition import Sweep, from_dict
+from geojax.sweeps.tables import import_duckdb, quoted, write_table
 
 DEFINITION, HEAD = "sweep.json", "head.json"
 PARTS, CHECKPOINTS, ATTEMPTS, DAMAGED = "parts", "checkpoints", "attempts", "damaged"
 FORMAT = 1
 # A part is far below this; a disk with less is as good as full.
 LEAST_FREE_BYTES = 16 << 20
+
+
+_EMPTY = {"trial": "VARCHAR", "rung": "INTEGER", "status": "VARCHAR", "reason": "VARCHAR"}
 
 
 class Superseded(Exception):
@@ -226,7 +230,7 @@ class Store:
         temporary = Path(name)
         try:
             with files.storage_errors(self.parts):
-                _write_table(temporary, rows)
+                write_table(temporary, rows)
                 with open(temporary, "rb+") as stream:
                     digest = files.sha256(stream.read())
                     os.fsync(stream.fileno())
@@ -305,7 +309,7 @@ class Store:
     def connection(self) -> Iterator[Any]:
         """A connection of DuckDB in memory with the views `rows` and `trials`."""
         duckdb = import_duckdb()
-        parts = [_text(path) for path in self.whole_parts()]
+        parts = [quoted(path) for path in self.whole_parts()]
         if self._database is None:
             # a connection takes longer to make than a small table to read
             self._database = duckdb.connect(":memory:")
@@ -348,74 +352,6 @@ class Store:
         path = self.folder / ATTEMPTS / f"{chunk}-{attempt}"
         with files.storage_errors(path), contextlib.suppress(FileNotFoundError):
             path.rename(path.with_name(f"{path.name}.forgiven"))
-
-
-def import_duckdb() -> Any:
-    """DuckDB, which sweeps store and read their tables with.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise InputError(
-            "sweeps keep their tables with DuckDB; pip install 'geojax-engine[sweep]'"
-        ) from error
-    return duckdb
-
-
-_EMPTY = {"trial": "VARCHAR", "rung": "INTEGER", "status": "VARCHAR", "reason": "VARCHAR"}
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a Parquet file; columns have the type of their values."""
-    duckdb = import_duckdb()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    kinds = {name: _kind([row.get(name) for row in rows]) for name in names}
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
-    marks = ", ".join("?" * len(names))
-    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
-        connection.execute(f"CREATE TABLE part ({columns})")
-        connection.executemany(
-            f"INSERT INTO part VALUES ({marks})",
-            [[_cell(row.get(name), kinds[name]) for name in names] for row in rows],
-        )
-        try:
-            connection.execute(f"COPY part TO {_text(path)} (FORMAT parquet)")
-        except duckdb.Error as error:
-            raise StorageError(f"{path.parent}: cannot be written ({error}); free space") from error
-
-
-def _kind(values: Iterable[Any]) -> str:
-    """The type of a column."""
-    values = [value for value in values if value is not None]
-    first = values[0] if values else ""
-    if isinstance(first, list | tuple):
-        inner = [entry for value in values for entry in value]
-        return "DOUBLE[]" if all(isinstance(e, int | float) for e in inner) else "VARCHAR"
-    if all(isinstance(value, bool) for value in values):
-        return "BOOLEAN" if values else "VARCHAR"
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return "BIGINT"
-    if all(isinstance(value, int | float) for value in values):
-        return "DOUBLE"
-    return "VARCHAR"
-
-
-def _cell(value: Any, kind: str) -> Any:
-    if value is None:
-        return None
-    if kind == "VARCHAR" and not isinstance(value, str):
-        return json.dumps(value)
-    if kind == "DOUBLE[]":
-        return [float(entry) for entry in value]
-    return float(value) if kind == "DOUBLE" else value
-
-
-def _text(path: Path) -> str:
-    """A path in a query."""
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], place: Path) -> list[str]:

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from geojax._core.errors import InputError
 from geojax._core.roles import Role
 from geojax.io.files import sha256
-from geojax.sweeps.definition import Sweep, describe
+from geojax.sweeps.definition import Sweep, identity_of
 
 # A point that kills its process so often is not tried again.
 MAX_ATTEMPTS = 3
@@ -87,14 +87,15 @@ def trial_of(sweep: Sweep, point: Mapping[str, Any]) -> Trial:
     given = {**sweep.fixed, **point}
     if "seed" in task.hints() and "seed" not in given:
         given["seed"] = int(_digest([sweep.seed, given])[:8], 16)
-    identity = [describe(task), sweep.x64, sweep.seed]
+    own = identity_of(task)
+    identity = [own, sweep.x64, sweep.seed]
     try:
         config = task.make(given)
         values = task.values(config)
         # the arrays of the lane are made again where it runs: here they are checked
         task.lane(config)
         static = {name: values[name] for name, role in task.roles().items() if role is Role.static}
-        group = _digest([describe(task), static, task.variant(config), sweep.x64])[:12]
+        group = _digest([own, static, task.variant(config), sweep.x64])[:12]
         name = _digest([*identity, values, task.fingerprint(config)])[:32]
         return Trial(name, values, group)
     except (ValueError, TypeError) as error:  # an InputError is a ValueError

@@ -105,13 +105,14 @@ def test_no_sound_point_is_a_numerical_failure(sweep, tmp_path):
 def test_asked_to_end_it_goes_on_later(tmp_path, number, code):
     """A process of its own, because it is signalled; the segments of its task wait a little."""
     (tmp_path / "slow.py").write_text(
-        "import time, jax, jax.numpy as jnp\n"
+        "import os, time, jax\n"
         "from tests.sweeps.throws import WalkTask\n"
         "class Slow(WalkTask):\n"
         "    def program(self, config):\n"
         "        made = super().program(config)\n"
         "        def advance(shared, lane, state):\n"
-        "            jax.debug.callback(lambda: time.sleep(0.3), ordered=False)\n"
+        "            wait = float(os.environ['WAIT'])\n"
+        "            jax.debug.callback(lambda: time.sleep(wait), ordered=False)\n"
         "            return made.advance(shared, lane, state)\n"
         "        return made._replace(advance=advance)\n"
         "task = Slow()\n"
@@ -119,7 +120,7 @@ def test_asked_to_end_it_goes_on_later(tmp_path, number, code):
     (tmp_path / "slow.toml").write_text(
         'task = "slow.py:task"\n[axes]\nstep = [0.1, 0.2]\n[fixed]\nsegments = 40\n'
     )
-    environment = {**os.environ, "PYTHONPATH": TASKS}
+    environment = {**os.environ, "PYTHONPATH": TASKS, "WAIT": "0.3"}
     command = [sys.executable, "-m", "geojax.cli", "sweep", "run", "slow.toml"]
     begun = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     attempts = tmp_path / "slow/attempts"
@@ -131,9 +132,7 @@ def test_asked_to_end_it_goes_on_later(tmp_path, number, code):
     begun.send_signal(number)
     assert begun.wait(timeout=60) == code
     assert list((tmp_path / "slow/checkpoints").glob("*/*/manifest.json"))
-    (tmp_path / "slow.py").write_text(
-        (tmp_path / "slow.py").read_text().replace("time.sleep(0.3)", "None")
-    )
+    environment["WAIT"] = "0"
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "slow/result.json").read_text())

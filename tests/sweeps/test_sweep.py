@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from geojax._core.errors import InputError, StorageError
+from geojax._core.errors import DeviceError, InputError, StorageError
 from geojax.sweeps import (
     FunctionTask,
     Halving,
@@ -21,6 +21,7 @@ from geojax.sweeps import (
     execute,
     sweep,
     trials as trials_module,
+    work,
 )
 from geojax.sweeps.execute import Executor
 from geojax.sweeps.store import Store
@@ -284,6 +285,39 @@ class TestProposals:
         lost.unlink()
         again = sweep(definition, tmp_path, lanes=8)
         assert {row["trial"] for row in again.table()} == rows
+
+
+class TestMemory:
+    def test_too_many_lanes_are_halved(self, tmp_path, monkeypatch):
+        def little(self, chunk, **options):
+            if chunk.lanes > 2:
+                raise MemoryError("too small a machine")
+            return run(self, chunk, **options)
+
+        run = Executor.run
+        monkeypatch.setattr(Executor, "run", little)
+        with pytest.warns(UserWarning, match=r"[48] lanes need more memory"):
+            results = sweep(Sweep(task=throw, axes={"seed": Range(0, 7)}), tmp_path)
+        assert results.status()["by_status"] == {"ok": 8}
+        assert {row["lanes"] for row in results.table()} == {2}
+
+    def test_one_lane_that_does_not_fit(self, tmp_path, monkeypatch):
+        def none(self, chunk, **options):
+            raise MemoryError("too small a machine")
+
+        monkeypatch.setattr(Executor, "run", none)
+        with pytest.raises(DeviceError, match="one lane"):
+            sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path)
+
+
+class TestVersions:
+    def test_rows_of_other_code_are_kept_and_told(self, tmp_path, monkeypatch):
+        definition = Sweep(task=throw, axes={"seed": Range(0, 1)})
+        sweep(definition, tmp_path)
+        new = {**work._code(), "revision": "another"}
+        monkeypatch.setattr(work, "_code", lambda: new)
+        with pytest.warns(UserWarning, match="other versions computed"):
+            sweep(definition, tmp_path)
 
 
 class TestHeads:
