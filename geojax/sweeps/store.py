@@ -230,7 +230,8 @@ class Store:
         temporary = Path(name)
         try:
             with files.storage_errors(self.parts):
-                write_table(temporary, rows)
+                # a column that every table has
+                write_table(temporary, [{"deviation": None, **row} for row in rows])
                 with open(temporary, "rb+") as stream:
                     digest = files.sha256(stream.read())
                     os.fsync(stream.fileno())

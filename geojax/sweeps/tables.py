@@ -50,7 +50,9 @@ def _kind(values: Iterable[Any]) -> str:
         inner = [entry for value in values for entry in value]
         return "DOUBLE[]" if all(isinstance(e, int | float) for e in inner) else "VARCHAR"
     if all(isinstance(value, bool) for value in values):
-        return "BOOLEAN" if values else "VARCHAR"
+        return "BOOLEAN" if values else "DOUBLE"
+    if not values:
+        return "DOUBLE"
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return "BIGINT"
     if all(isinstance(value, int | float) for value in values):
