@@ -13,6 +13,7 @@ from typing import Any
 from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.sweeps.choose import Batch, Chooser
 from geojax.sweeps.definition import Sweep
+from geojax.sweeps.execute import Stopped
 from geojax.sweeps.launch import AbstractLauncher, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
@@ -79,6 +80,8 @@ def sweep(
             while (batch := chooser.next()) is not None:
                 if not head.round(batch):
                     break
+        except Stopped:
+            pass  # while a program was planned elsewhere; what has asked for it says how to end
         finally:
             launcher.close()
         number = stopped()

@@ -185,8 +185,10 @@ def plan_of(answer: Mapping[str, Any]) -> GroupPlan:
 
     Raises:
         InputError: the task cannot run.
-        DeviceError: the process that planned it died.
+        DeviceError: the process that planned it died, or cannot work where it is.
     """
+    if "unfit" in answer:
+        raise DeviceError(answer["unfit"])
     if "refused" in answer:
         raise InputError(answer["refused"])
     if "died" in answer:
@@ -195,8 +197,14 @@ def plan_of(answer: Mapping[str, Any]) -> GroupPlan:
 
 
 def report_of(chunk: Chunk, answer: Mapping[str, Any]) -> Report:
-    """The answer to a chunk."""
-    for status, name in (("died", "died"), ("refused", "error")):
+    """The answer to a chunk.
+
+    Raises:
+        DeviceError: its process cannot work where it is.
+    """
+    if "unfit" in answer:
+        raise DeviceError(answer["unfit"])
+    for status in ("died", "memory"):
         if status in answer:
-            return Report(chunk.id, name, answer[status])
+            return Report(chunk.id, status, answer[status])
     return Report(**answer)

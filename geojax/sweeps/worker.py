@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Mapping
@@ -26,17 +27,19 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         order: what `order_of` gives, and either a "chunk" to run, or a "plan": "trial", "count" and
-            options of `plan_group`.
+            options of `plan_group`, or neither, to see that this process can do its work.
 
     Returns:
-        The fields of a `Report` or of a `GroupPlan`; {"refused": why} where the task cannot run.
+        The fields of a `Report` or of a `GroupPlan`; {"refused": why} where the task cannot run,
+        {"unfit": why} where this process, or its machine, cannot run any.
     """
     jax.config.update("jax_enable_x64", bool(order["x64"]))
     try:
         store = Store(order["folder"])
         sweep = store.sweep()
     except GeojaxError as error:
-        return {"refused": str(error)}
+        # the head has read it: what is missing is missing here
+        return {"unfit": f"a worker on {socket.gethostname()} cannot begin: {error}"}
     key = str(store.folder), sweep.digest()
     if key not in _EXECUTORS:
         _EXECUTORS.clear()
@@ -49,6 +52,8 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
             return dataclasses.asdict(plan_group(executor, trial, **options))
         except InputError as error:
             return {"refused": str(error)}
+    if "chunk" not in order:
+        return {}
     report = carry_out(
         Chunk.from_dict(order["chunk"]),
         executor,
