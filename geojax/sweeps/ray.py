@@ -180,7 +180,9 @@ class Ray(AbstractRemote):
         if self._ray is None:
             ray = _import_ray()
             if not ray.is_initialized():
-                with _kept_handlers():
+                with _kept_handlers(), warnings.catch_warnings():
+                    # it forks only to run other programs, which JAX cannot know
+                    warnings.filterwarnings("ignore", r"os\.fork", RuntimeWarning)
                     try:
                         ray.init(address=self.address)
                     except (ConnectionError, RuntimeError, ValueError) as error:

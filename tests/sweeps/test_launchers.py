@@ -1,7 +1,10 @@
 """All launchers give the table that the launcher in process gives, whatever happens to workers."""
 
+import contextlib
+import gc
 import secrets
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,20 +56,22 @@ def meet(fate):
         os.kill(os.getpid(), signal.SIGUSR2)
         time.sleep(1.0)
     if fate == 3.0:
-        time.sleep(0.3)
+        time.sleep(0.2)
     if fate == 5.0:
         until = time.monotonic() + 120
         while len(list(here.glob("seen-*"))) < 2 and time.monotonic() < until:
             time.sleep(0.1)
-    return np.zeros((), np.float32)
+    return np.zeros_like(fate)
 
 def throw(config, key):
-    like = jax.ShapeDtypeStruct((), jnp.float32)
+    like = jax.ShapeDtypeStruct((), config.fate.dtype)
     nought = jax.pure_callback(meet, like, config.fate, vmap_method="sequential")
     return {"reach": jnp.sin(2.0 * config.angle) + nought, "draw": jax.random.uniform(key)}
 
 task = FunctionTask(function=throw, config=Throw, objective="reach", maximise=True)
 """
+# one for the process, which Ray reads once
+TOKEN = secrets.token_hex(32)
 ANGLES = [0.1 * k for k in range(6)]
 
 
@@ -88,14 +93,23 @@ def slurm(folder: Path):
     return Slurm(folder / "logs", cluster="local", workers=1)
 
 
-SLOW_ONES = [pytest.param(ray, marks=pytest.mark.slow), pytest.param(slurm, marks=pytest.mark.slow)]
+# Ray and submitit do not wait for what they start; a cluster in a test is begun by a fork
+CARELESS = [
+    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning"),
+]
+SLOW_ONES = [pytest.param(make, marks=[pytest.mark.slow, *CARELESS]) for make in (ray, slurm)]
 ELSEWHERE = [processes, *SLOW_ONES]
 
 
 @pytest.fixture(autouse=True)
 def token_of_ray(monkeypatch):
     """A token of its own, so that Ray leaves none in the home folder."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    yield
+    if "ray" in sys.modules:
+        gc.collect()  # what it leaves behind is found here, not in another test
 
 
 @pytest.fixture
@@ -107,7 +121,7 @@ def folder(tmp_path: Path) -> Path:
 def definition(folder: Path, fates: dict[int, float], angles=ANGLES) -> Sweep:
     """A sweep over the angles, some of which have a fate."""
     points = [{"angle": a, "fate": fates.get(k, WELL)} for k, a in enumerate(angles)]
-    return from_dict({"task": "points.py:task", "points": points}, folder=folder)
+    return from_dict({"task": "points.py:task", "points": points, "x64": True}, folder=folder)
 
 
 def table(results) -> dict[str, dict]:
@@ -138,14 +152,14 @@ def assert_same(found: dict[str, dict], reference: dict[str, dict]) -> None:
     for name, row in reference.items():
         assert found[name]["status"] == row["status"] == "ok"
         for key in ("reach", "draw"):
-            np.testing.assert_allclose(found[name][key], row[key], rtol=1e-6, err_msg=name)
+            np.testing.assert_allclose(found[name][key], row[key], rtol=1e-12, err_msg=name)
 
 
 def test_in_process_gives_the_closed_form(folder):
     found = table(sweep(definition(folder, {}), folder / "out", launcher=InProcess(), lanes=2))
     assert len(found) == len(ANGLES)
     for row in found.values():
-        np.testing.assert_allclose(row["reach"], np.sin(2 * row["angle"]), atol=1e-6)
+        np.testing.assert_allclose(row["reach"], np.sin(2 * row["angle"]), atol=1e-12)
     assert len({row["draw"] for row in found.values()}) == len(ANGLES)
 
 
@@ -178,7 +192,7 @@ def test_a_point_that_always_kills_is_given_up_and_the_others_complete(make, fol
     "make", [in_process, pytest.param(processes, marks=pytest.mark.slow), *SLOW_ONES]
 )
 def test_sigterm_ends_it_cleanly_and_the_same_call_goes_on(make, folder):
-    asked = definition(folder, dict.fromkeys(range(6), SLOW))
+    asked = definition(folder, dict.fromkeys(range(4), SLOW), ANGLES[:4])
     reference = expected(asked, folder)
     asked_once = []
 
@@ -192,23 +206,27 @@ def test_sigterm_ends_it_cleanly_and_the_same_call_goes_on(make, folder):
         sweep(asked, folder / "out", launcher=make(folder), lanes=1, progress=ask)
     assert signal.getsignal(signal.SIGTERM) is before
     done = len(list((folder / "out" / "parts").glob("*.parquet")))
-    assert 1 <= done < len(ANGLES)
+    assert 1 <= done < 4
     results = sweep(asked, folder / "out", launcher=make(folder), lanes=1)
     assert_same(table(results), reference)
     attempts = [path.name for path in (folder / "out" / "attempts").iterdir()]
-    assert sum(not name.endswith("forgiven") for name in attempts) == len(ANGLES)
+    assert sum(not name.endswith("forgiven") for name in attempts) == 4
 
 
 @pytest.mark.parametrize("make", [processes, ray, slurm])
 def test_a_task_without_a_name_is_refused_before_anything_is_written(make, folder):
-    nameless = from_dict({"task": "points.py:task"}, folder=folder).task
-    nameless = FunctionTask(function=nameless.function, config=nameless.config, objective="reach")
+    named = definition(folder, {}).task
+    nameless = FunctionTask(function=named.function, config=named.config, objective="reach")
+    asked = Sweep(task=nameless, axes={"angle": ANGLES})
     with pytest.raises(InputError, match="known to this process alone"):
-        sweep(Sweep(task=nameless, axes={"angle": ANGLES}), folder / "out", launcher=make(folder))
+        sweep(asked, folder / "out", launcher=make(folder))
     assert not (folder / "out").exists()
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
 def test_two_nodes_of_ray_one_worker_killed_and_one_node_removed(folder):
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
@@ -240,6 +258,7 @@ def test_two_nodes_of_ray_one_worker_killed_and_one_node_removed(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_a_pre_empted_job_is_queued_again_and_goes_on(folder):
     pytest.importorskip("submitit")
     asked = definition(folder, {2: PREEMPTED_ONCE})
@@ -265,8 +284,9 @@ class Jobs:
         at_once = bool(self.ends and self.ends.pop(0))
 
         def work() -> None:
-            if not at_once:
-                clerk(desk, idle)
+            with contextlib.suppress(SystemExit):
+                if not at_once:
+                    clerk(desk, idle)
 
         # a job learns its own name from its environment: here, from its thread
         thread = threading.Thread(target=work, name=name)
@@ -381,7 +401,7 @@ def test_a_job_goes_on_with_the_order_that_it_had(tmp_path):
 
 def test_a_worker_that_does_not_see_the_folder_stops_the_sweep_and_fails_no_trial(tmp_path):
     order = {"folder": str(tmp_path / "gone"), "token": "t", "checkpoint_seconds": 1.0}
-    answer = run_order({**order, "x64": False})
+    answer = run_order({**order, "x64": True})
     assert "holds no sweep" in answer["unfit"]
     with pytest.raises(DeviceError, match="cannot begin"):
         plan_of(answer)
