@@ -211,9 +211,9 @@ class Worker:
 
     def run(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Carry an order out; see `run_order`."""
-        from geojax.sweeps.worker import run_order
+        from geojax.sweeps.worker import run_aside
 
-        return run_order(order)
+        return run_aside(order)
 
 
 def _import_ray() -> Any:

@@ -6,6 +6,7 @@ which, and so what was at hand when a job has died.
 """
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ _IDLE = 300.0
 class Slurm(AbstractRemote):
     """Chunks in jobs that Slurm queues, from a machine that can submit them.
 
-    Jobs are queued as they are needed, and end with the sweep. One that is pre-empted, or that
+    Jobs are queued as they are needed, and end with the sweep. One that is preempted, or that
     reaches its time, is queued again by submitit and goes on from its last checkpoint; one that is
     killed takes at most the chunk with it that it had at hand. The folders of the sweep and of the
     logs must be on a disk that all machines see under the same name.
@@ -100,7 +101,7 @@ class Slurm(AbstractRemote):
             # first who has ended, then what was answered: no answer comes after that
             ended = {name: job for name, job in self._jobs.items() if job.done()}
             for number, answer in (*_answered(desk), *self._lost(desk, ended)):
-                # a job that was pre-empted as it answered does so twice
+                # a job that was preempted as it answered does so twice
                 if number in waiting:
                     yield waiting.pop(number), answer
             missing = min(self.workers, len(waiting)) - len(self._jobs)
@@ -191,7 +192,7 @@ class Clerk:
     """A job: carries out one order after another from a folder, while that is there."""
 
     def __call__(self, desk: str, idle: float) -> None:
-        """Begin, or go on after a pre-emption.
+        """Begin, or go on after a preemption.
 
         Args:
             desk: the folder.
@@ -199,11 +200,11 @@ class Clerk:
         """
         import submitit
 
-        from geojax.sweeps.worker import run_order
+        from geojax.sweeps.worker import run_aside
 
         place, name = Path(desk), submitit.JobEnvironment().job_id
         common = files.read_json(place / "job.json")
-        unfit = run_order(common).get("unfit", "")
+        unfit = run_aside(common).get("unfit", "")
         (place / "begun" / name).write_text(unfit)
         if unfit:
             return
@@ -216,20 +217,24 @@ class Clerk:
                     return
                 time.sleep(_LOOK)
                 continue
-            answer = run_order(files.read_json(taken))
+            try:
+                answer = run_aside(files.read_json(taken))
+            except SystemExit as ended:
+                # it is queued again: what is at work is not to be waited for
+                os._exit(ended.code & 0xFF if isinstance(ended.code, int) else 1)
             files.write_json(place / "answers" / f"{_number(taken)}.json", answer)
             taken.unlink()
             since = time.monotonic()
 
     def checkpoint(self, desk: str, idle: float) -> Any:
-        """What submitit queues in place of a job that is pre-empted: the same again."""
+        """What submitit queues in place of a job that is preempted: the same again."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, desk, idle)
 
 
 def _take(place: Path, name: str) -> Path | None:
-    """The next order for a job: the one it had when it was pre-empted, or the first."""
+    """The next order for a job: the one it had when it was preempted, or the first."""
     for own in (place / "taken").glob(f"*.{name}.json"):
         return own
     for order in sorted((place / "orders").glob("*.json")):

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -63,6 +64,24 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
         checkpoint_seconds=order["checkpoint_seconds"],
     )
     return report._asdict()
+
+
+def run_aside(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Do the same in a thread of its own.
+
+    Where a signal ends this process by an exception, as Ray and submitit have it, that is raised in
+    the main thread. In a host callback of the program it would count as an error of the point.
+    """
+    answer: Future[dict[str, Any]] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(run_order(order))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer.result()
 
 
 def main() -> None:

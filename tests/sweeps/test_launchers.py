@@ -259,15 +259,20 @@ def test_two_nodes_of_ray_one_worker_killed_and_one_node_removed(folder):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
-def test_a_pre_empted_job_is_queued_again_and_goes_on(folder):
+def test_a_preempted_job_is_queued_again_and_goes_on(folder):
     pytest.importorskip("submitit")
     asked = definition(folder, {2: PREEMPTED_ONCE})
     reference = expected(asked, folder)
     # a warning that a chunk runs again would be an error here
     results = sweep(asked, folder / "out", launcher=slurm(folder), lanes=2)
+    assert (folder / f"met-{int(PREEMPTED_ONCE)}").exists()
     said = "".join(path.read_text() for path in (folder / "logs").glob("*_log.err"))
     assert "preempted" in said
     assert_same(table(results), reference)
+
+
+class Slain(BaseException):
+    """What ends a job here."""
 
 
 class Jobs:
@@ -284,7 +289,7 @@ class Jobs:
         at_once = bool(self.ends and self.ends.pop(0))
 
         def work() -> None:
-            with contextlib.suppress(SystemExit):
+            with contextlib.suppress(Slain):
                 if not at_once:
                     clerk(desk, idle)
 
@@ -334,7 +339,7 @@ def deadly(monkeypatch):
         def run(order):
             if kind in order:
                 monkeypatch.setattr(worker, "run_order", run_order)
-                raise SystemExit
+                raise Slain
             return run_order(order)
 
         monkeypatch.setattr(worker, "run_order", run)
@@ -363,6 +368,16 @@ def test_jobs_that_never_begin_end_the_sweep(jobs, folder):
     launcher = jobs(*["at once"] * MAX_FAILED_STARTS)
     with pytest.raises(DeviceError, match=r"cannot be started.*slain by a test"):
         sweep(definition(folder, {}), folder / "out", launcher=launcher, lanes=2)
+    assert list((folder / "out" / "parts").glob("*.parquet")) == []
+
+
+def test_sigterm_while_a_program_waits_to_be_planned_ends_it_cleanly(jobs, folder):
+    def ask(text: str) -> None:
+        if text.startswith("compiling"):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Preempted):
+        sweep(definition(folder, {}), folder / "out", launcher=jobs(), lanes=2, progress=ask)
     assert list((folder / "out" / "parts").glob("*.parquet")) == []
 
 
@@ -397,6 +412,145 @@ def test_a_job_goes_on_with_the_order_that_it_had(tmp_path):
     delayed = Clerk().checkpoint(str(tmp_path), 1.0)
     assert isinstance(delayed.function, Clerk)
     assert delayed.args == (str(tmp_path), 1.0)
+
+
+class Rayless:
+    """A cluster of Ray whose actors are this process; they die where the test says so."""
+
+    class RayError(Exception):
+        pass
+
+    class RayActorError(RayError):
+        pass
+
+    class OutOfMemoryError(RayError):
+        pass
+
+    def __init__(self, dies=lambda number, order: None, **resources: float):
+        self.exceptions = self
+        self.dies, self.resources = dies, resources or {"CPU": 2.0}
+        self.killed: list[int] = []
+        self.options: list[dict] = []
+
+    def cluster_resources(self):
+        return self.resources
+
+    def remote(self, **options):
+        number = len(self.options)
+        self.options.append(options)
+
+        def run(order):
+            assert number not in self.killed
+            error = self.dies(number, order)
+            return (error,) if error else (run_order(order), number)
+
+        later = lambda order: lambda: run(order)  # noqa: E731 (done when it is asked for)
+        actor = SimpleNamespace(number=number, run=SimpleNamespace(remote=later))
+        return lambda kind: SimpleNamespace(remote=lambda: actor)
+
+    def wait(self, references, timeout):
+        return references[:1], references[1:]
+
+    def get(self, reference):
+        answer = reference()
+        if len(answer) == 1:
+            raise answer[0]
+        return answer[0]
+
+    def kill(self, actor):
+        self.killed.append(actor.number)
+
+
+def ray_on(cluster: Rayless, **options) -> Ray:
+    launcher = Ray(**options)
+    launcher._ray = cluster
+    return launcher
+
+
+def test_actors_are_kept_and_the_table_is_the_same(folder):
+    asked, cluster = definition(folder, {}), Rayless()
+    results = sweep(asked, folder / "out", launcher=ray_on(cluster), lanes=2)
+    assert_same(table(results), expected(asked, folder))
+    assert len(cluster.options) == 2
+    assert sorted(cluster.killed) == [0, 1]
+    assert all(o["max_restarts"] == o["max_task_retries"] == 0 for o in cluster.options)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Rayless.RayActorError("the node is gone\nand more"), "the node is gone; it runs again"),
+        (Rayless.OutOfMemoryError("too much"), "2 lanes need more memory"),
+    ],
+)
+def test_an_actor_that_ends_is_replaced_and_its_chunk_runs_again(folder, error, told):
+    asked = definition(folder, {})
+    reference = expected(asked, folder)
+    cluster = Rayless(lambda number, order: error if number == 1 and "chunk" in order else None)
+    with pytest.warns(UserWarning, match=told):
+        results = sweep(asked, folder / "out", launcher=ray_on(cluster), lanes=2)
+    assert cluster.killed[0] == 1
+    assert_same(table(results), reference)
+
+
+def test_actors_that_never_begin_end_the_sweep(folder):
+    cluster = Rayless(lambda number, order: Rayless.RayActorError("no module named geojax"))
+    with pytest.raises(DeviceError, match=r"cannot be started \(no module named geojax"):
+        sweep(definition(folder, {}), folder / "out", launcher=ray_on(cluster), lanes=2)
+    assert len(cluster.options) == MAX_FAILED_STARTS
+
+
+def test_the_room_of_the_cluster_bounds_the_workers():
+    cluster = Rayless(CPU=9.0, GPU=2.0)
+    assert ray_on(cluster).num_workers == 2
+    assert ray_on(cluster, gpus_per_worker=0.5).num_workers == 4
+    assert ray_on(cluster, gpus_per_worker=0, cpus_per_worker=2).num_workers == 4
+    assert ray_on(cluster, gpus_per_worker=0, cpus_per_worker=2, workers=3).num_workers == 3
+    assert ray_on(cluster, workers=3, resources={"big": 1.0}).num_workers == 3
+    assert ray_on(cluster, resources={"big": 1.0}).num_workers == 1
+    assert ray_on(Rayless(CPU=3.0)).num_workers == 3
+
+
+def test_an_actor_has_the_settings_of_the_head_but_for_its_devices(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/somewhere")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    for resources, cores in (({"CPU": 4.0}, "3"), ({"CPU": 4.0, "GPU": 1.0}, None)):
+        cluster = Rayless(**resources)
+        ray_on(cluster, cpus_per_worker=3, resources={"big": 1.0})._start()
+        (options,) = cluster.options
+        given = options["runtime_env"]["env_vars"]
+        assert given["JAX_COMPILATION_CACHE_DIR"] == "/somewhere"
+        assert "JAX_PLATFORMS" not in given
+        assert given.get("NPROC") == cores
+        assert (options["num_cpus"], options["num_gpus"]) == (3.0, resources.get("GPU", 0))
+        assert options["resources"] == {"big": 1.0}
+
+
+def test_a_cluster_without_room_is_told(folder, monkeypatch):
+    cluster, looks = Rayless(), []
+    monkeypatch.setattr("geojax.sweeps.ray._PATIENCE", 0)
+
+    def wait(references, timeout):
+        looks.append(timeout)
+        if len(looks) > 2:
+            signal.raise_signal(signal.SIGTERM)
+        return [], references
+
+    monkeypatch.setattr(cluster, "wait", wait)
+    with (
+        pytest.warns(UserWarning, match=r"no room for \{'CPU': 1.0\}") as told,
+        pytest.raises(Preempted),
+    ):
+        sweep(definition(folder, {}), folder / "out", launcher=ray_on(cluster), lanes=2)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", ["ray", "submitit"])
+def test_a_library_that_is_missing_is_named(name, folder, monkeypatch):
+    launcher = Ray() if name == "ray" else Slurm(folder / "logs", cluster="local")
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r"pip install 'geojax-engine\["):
+        sweep(definition(folder, {}), folder / "out", launcher=launcher, lanes=2)
 
 
 def test_a_worker_that_does_not_see_the_folder_stops_the_sweep_and_fails_no_trial(tmp_path):
