@@ -54,7 +54,7 @@ class Ray(AbstractRemote):
 
     address: str | None = None
     workers: int | None = None
-    gpus_per_worker: float | None = None
+    gpus_per_worker: int | float | None = None
     cpus_per_worker: int = 1
     resources: Mapping[str, float] = field(default_factory=dict)
 
