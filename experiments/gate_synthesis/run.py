@@ -59,7 +59,7 @@ def main() -> int:
     )
     found = solve("toffoli", options.slices, count)
     formulas = products(found.controls())
-    line = solve("toffoli", options.slices, 64, edges=((0, 1), (1, 2)))
+    line = solve("toffoli", options.slices, 64, coupling=((0, 1), (1, 2)))
     claims = {}
     for name, gate in gates.items():
         ours, theirs = gate["geojax"], gate["adam"]

@@ -1,4 +1,4 @@
-"""Nielsen's geometry on one to three qubits: distances, cut points, growth, switchback, faults.
+"""Nielsen's geometry on one to three qubits: distances, cut points, growth, deviation, faults.
 
     python experiments/nielsen/run.py            # a few minutes
     python experiments/nielsen/run.py --full     # the README
@@ -15,8 +15,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from cut_points import cut_points
+from deviation import deviation
+from draw import figure
+from faults import faults, networks
+from growth import gate_count, growth
 
-from geojax import viz
 from geojax.metrics import PauliPenalty
 from geojax.quantum import (
     Controls,
@@ -26,7 +30,6 @@ from geojax.quantum import (
     gate,
     isotropic_distance,
     lax,
-    layer_sensitivity,
     nielsen_complexity,
     random_controls,
     shortest_controls,
@@ -52,10 +55,12 @@ def main() -> int:
         found[name] = PARTS[name](options.full)
         found[name]["seconds"] = round(time.perf_counter() - start, 1)
         place.write_text(json.dumps(found, indent=1) + "\n")
-        short = {key: value for key, value in found[name].items() if not isinstance(value, list)}
+        short = {
+            key: value for key, value in found[name].items() if not isinstance(value, list | dict)
+        }
         print(name, json.dumps(short), flush=True)
     if set(PARTS) <= set(found):
-        (options.out / "figure.png").write_bytes(draw(found))
+        (options.out / "figure.png").write_bytes(figure(found))
     return 0
 
 
@@ -164,30 +169,6 @@ def diameters(full: bool) -> dict:
     return {"largest_error": max(errors), "epsilon_found_formula": rows}
 
 
-def growth(full: bool) -> dict:
-    """Complexity of random two-local circuits as layers are added."""
-    plans = {"2": (PauliPenalty(2, [1.0, 4.0]), 0.15, 32, 16)}
-    if full:
-        plans["3"] = (PauliPenalty(3, 4.0), 0.10, 24, 12)
-    draws, out = {"2": 8 if full else 2, "3": 4}, {}
-    depths = [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64]
-    for name, (metric, scale, starts, steps) in plans.items():
-        solve = jax.jit(
-            lambda u, m=metric, s=starts, k=steps: (
-                nielsen_complexity(u, m, num_starts=s, num_steps=k, throw=False).distance
-            )
-        )
-        curves, walked = [], []
-        for seed in range(draws[name]):
-            controls = random_controls(int(name), depths[-1], jax.random.key(seed), scale=scale)
-            unitaries = controls.unitaries()
-            lengths = jnp.cumsum(jax.vmap(metric.norm)(controls.hamiltonians) * controls.durations)
-            curves.append([finite(float(solve(unitaries[k]))) for k in depths])
-            walked.append([float(lengths[k - 1]) for k in depths])
-        out[name] = {"depths": depths, "complexity": curves, "length": walked}
-    return out
-
-
 def switchback(full: bool) -> dict:
     """`C(U' W U) <= 2 C(U) + C(W)`, for random U and a small W on one qubit."""
     count = 50 if full else 5
@@ -213,30 +194,18 @@ def switchback(full: bool) -> dict:
     }
 
 
-def faults(full: bool) -> dict:
-    """What a fault in a layer costs at the end: forty random layers of three qubits, q = 16."""
-    metric = PauliPenalty(3, 16.0)
-    keys = jax.random.split(jax.random.key(0), 20)
-
-    def profile(key):
-        return layer_sensitivity(random_controls(3, 40, key, scale=0.12), metric, "XII")
-
-    mean = jnp.mean(jax.vmap(profile)(keys), axis=0)
-    return {
-        "mean_price": float(jnp.mean(metric.penalties[1:])),
-        "first_thirty": float(jnp.mean(mean[:30])),
-        "profile": [float(value) for value in mean],
-    }
-
-
 PARTS = {
     "gates": gates,
     "one_qubit": one_qubit,
     "berger": berger,
     "diameters": diameters,
     "growth": growth,
+    "gate_count": gate_count,
     "switchback": switchback,
     "faults": faults,
+    "networks": networks,
+    "deviation": deviation,
+    "cut_points": cut_points,
 }
 
 
@@ -252,43 +221,6 @@ def random_unitaries(count: int, size: int, seed: int):
 def finite(value: float) -> float | None:
     """JSON has no infinity."""
     return value if math.isfinite(value) else None
-
-
-def draw(found: dict) -> bytes:
-    figure, axes = viz.new_figure(2, 2, width=4.8, height=3.6)
-    for ax, name in zip(axes[0], ("2", "3"), strict=True):
-        part = found["growth"].get(name)
-        if part is None:
-            ax.set_axis_off()
-            continue
-        depths = part["depths"]
-        complexity = np.array(part["complexity"], float)
-        for row in complexity:
-            ax.plot(depths, row, color=viz.MOVED, alpha=0.3, linewidth=0.8)
-        ax.plot(depths, np.nanmean(complexity, axis=0), "o-", color=viz.MOVED, markersize=3,
-                label="complexity found")  # fmt: skip
-        ax.plot(depths, np.mean(part["length"], axis=0), color=viz.INK, linestyle="--",
-                label="length of the circuit")  # fmt: skip
-        ax.set_ylim(0, 1.6 * np.nanmax(complexity))
-        ax.set_xlabel(f"layers, {name} qubits")
-        viz.legend(ax)
-    ax = axes[1, 0]
-    rows = np.array(found["berger"]["tilt_cut_conjugate"], float)
-    ax.plot(rows[:, 0], rows[:, 1], "o-", color=viz.SOURCE, markersize=3, label="cut point")
-    ax.plot(rows[:, 0], rows[:, 2], "s--", color=viz.TARGET, markersize=3,
-            label="first conjugate point")  # fmt: skip
-    ax.set_xlabel("angle from the cheap axis (radians)")
-    ax.set_ylabel("length of the geodesic")
-    viz.legend(ax)
-    ax = axes[1, 1]
-    profile = found["faults"]["profile"]
-    ax.plot(range(1, len(profile) + 1), profile, "o-", color=viz.MOVED, markersize=3)
-    ax.axhline(found["faults"]["mean_price"], color=viz.INK, linestyle="--", label="mean price")
-    ax.set_ylim(0, None)
-    ax.set_xlabel("layer of the fault")
-    ax.set_ylabel("cost at the end")
-    viz.legend(ax)
-    return viz.to_png(figure, dpi=110, colors=128)
 
 
 if __name__ == "__main__":

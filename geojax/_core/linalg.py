@@ -65,6 +65,8 @@ def _within_clusters(
 _BLOCK = 5
 _TAYLOR = [1.0 / math.factorial(k) for k in range(4 * _BLOCK)]
 _MAX_SQUARINGS = 12
+# of a matrix whose exponential is taken, by column sums
+LARGEST_NORM = 2**_MAX_SQUARINGS
 
 
 def expm(matrix: Shaped[Array, "n n"]) -> Shaped[Array, "n n"]:

@@ -5,7 +5,7 @@ coefficients in place, so the transform costs n 4^(n+1) operations instead of 16
 """
 
 import functools
-from typing import Any
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -48,28 +48,48 @@ def weights(num_qubits: int) -> np.ndarray:
     return total
 
 
+def check_coupling(coupling, num_qubits: int) -> list[tuple[int, int]]:
+    """Different pairs of different qubits, each in increasing order.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(coupling, np.ndarray | jax.Array):
+        coupling = np.asarray(coupling).tolist()
+    if isinstance(coupling, str) or not isinstance(coupling, Iterable):
+        raise InputError(
+            f"Argument coupling must be pairs of qubits such as [(0, 1), (1, 2)], but is "
+            f"{coupling!r}."
+        )
+    pairs = set()
+    for position, pair in enumerate(coupling):
+        whole = isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2
+        if not (whole and all(is_qubit(q, num_qubits) for q in pair) and pair[0] != pair[1]):
+            raise InputError(
+                f"Argument coupling must be pairs of different qubits from 0 to {num_qubits - 1}, "
+                f"but entry {position} is {pair!r}."
+            )
+        first, second = sorted(int(qubit) for qubit in pair)
+        pairs.add((first, second))
+    return sorted(pairs)
+
+
+def is_qubit(value, num_qubits: int) -> bool:
+    """Whether a value is the number of one of the qubits."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and 0 <= int(value) < num_qubits
+
+
 def localities(num_qubits: int, coupling) -> np.ndarray:
     """Qubits of the smallest connected set of a coupling graph that holds each string, `[4^n]`.
 
     Raises:
         InputError: pairs that are not of two different qubits, or a graph that is not connected.
     """
-    pairs: Any = np.asarray(coupling) if checks.is_regular(coupling) else np.zeros(1)
-    shaped = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu"
-    if num_qubits == 1 and not pairs.size:
-        pairs, shaped = np.zeros((0, 2), int), True
-    if not (
-        shaped
-        and np.all((pairs >= 0) & (pairs < num_qubits))
-        and np.all(pairs[:, 0] != pairs[:, 1])
-    ):
-        raise InputError(
-            f"Argument coupling must be pairs of different qubits from 0 to {num_qubits - 1}, but "
-            f"is {coupling!r}."
-        )
+    pairs = check_coupling(coupling, num_qubits)
     qubits = [1 << k for k in range(num_qubits)]
     joined = dict.fromkeys(qubits, 0)
-    for a, b in pairs.reshape(-1, 2).tolist():
+    for a, b in pairs:
         joined[qubits[a]] |= qubits[b]
         joined[qubits[b]] |= qubits[a]
     # connected sets, grown by a neighbour at a time; small ones come first
@@ -83,7 +103,7 @@ def localities(num_qubits: int, coupling) -> np.ndarray:
             if not members & q and members & joined[q]
         }
     if (1 << num_qubits) - 1 not in grown:
-        raise InputError(f"Argument coupling must connect all qubits, but is {coupling!r}.")
+        raise InputError(f"Argument coupling must connect all qubits, but is {pairs}.")
     smallest = [
         next(members.bit_count() for members in grown if members & support == support)
         if support

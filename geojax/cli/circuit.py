@@ -14,8 +14,6 @@ from geojax.cli.naming import named_options
 from geojax.cli.run import Run, clean, versions
 from geojax.io import files
 
-# Coefficients below this share of the largest are rounding, and make no gates.
-NOISE = 1e-8
 # Where a product formula is as good as exact.
 EXACT = 1e-7
 
@@ -251,6 +249,12 @@ def failure(figures: dict[str, Any], options: Circuit) -> str:
 
 def warn(figures: dict[str, Any], options: Circuit) -> None:
     """Say what speaks against the length that was found."""
+    if math.isnan(figures["conjugate_time"]):
+        warnings.warn(
+            "the steps are too long to count conjugate points, so there may be a shorter curve; "
+            "raise --steps",
+            stacklevel=2,
+        )
     if figures["conjugate_time"] < 1 - 1e-6:
         warnings.warn(
             f"a conjugate point lies before the end (at {figures['conjugate_time']:.3g} of 1): "
@@ -277,13 +281,7 @@ def controls_of(found: Any, metric: Any, slices: int) -> Any:
     )
     finite = np.isfinite(np.asarray(metric.penalties[1:]))
     allowed = [label for label, keep in zip(metric.labels[1:], finite, strict=True) if keep]
-    controls = Controls.from_path(path, allowed)
-    table = np.array(controls.coefficients)
-    table[np.abs(table) <= NOISE * max(float(np.max(np.abs(table))), NOISE)] = 0.0
-    used = np.any(table != 0, axis=0)
-    used[0] |= not used.any()  # at rest, it has to rest along some string
-    labels = [label for label, keep in zip(allowed, used, strict=True) if keep]
-    return Controls(table[:, used], labels, controls.durations)
+    return Controls.from_path(path, allowed).pruned()
 
 
 def one_slice(controls: Any) -> Any:
@@ -333,7 +331,7 @@ def report(found: Any, controls: Any, figures: dict[str, Any], run: Run) -> str:
         table=Table(
             ["figure", "value"],
             [
-                [label, plain[key] if plain[key] is not None else absent(key)]
+                [label, plain[key] if plain[key] is not None else absent(key, figures)]
                 for key, label in LABELS.items()
                 if key not in CIRCUIT_LABELS and key != "num_gates"
             ],
@@ -362,8 +360,10 @@ def report(found: Any, controls: Any, figures: dict[str, Any], run: Run) -> str:
     )
 
 
-def absent(key: str) -> str:
-    """What a figure that is infinite means."""
+def absent(key: str, figures: dict[str, Any]) -> str:
+    """What a figure that is not finite means."""
+    if math.isnan(figures[key]):
+        return "unknown"
     return "none" if key == "conjugate_time" else "infinite"
 
 
@@ -374,5 +374,5 @@ def show(figures: dict[str, Any], run: Run) -> None:
     plain = clean(figures)
     run.clear_progress()
     for key, label in LABELS.items():
-        print(f"{label:44}{absent(key) if plain[key] is None else form(plain[key]):>16}")
+        print(f"{label:44}{absent(key, figures) if plain[key] is None else form(plain[key]):>16}")
     print(f"{'report':44}{run.folder}/report.html")

@@ -56,8 +56,10 @@ def checked_path(path: str | Path, what: str = "path") -> Path:
     """A path that the operating system can hold: not empty, without NUL or control characters.
 
     Raises:
-        InputError: the path is empty or holds such a character.
+        InputError: no path at all, or one that is empty or holds such a character.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{what}: must be a path, but is {path!r}")
     text = os.fspath(path)
     if not text.strip():
         raise InputError(f"{what}: is empty; give a path")

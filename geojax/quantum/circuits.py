@@ -14,7 +14,7 @@ from geojax._core.errors import InputError
 from geojax.quantum.controls import Controls
 from geojax.quantum.gates import ROTATIONS, as_target, gate, gate_name, shortest_log
 from geojax.quantum.standard import decompose, qasm
-from geojax.quantum.strings import is_qubit, spread
+from geojax.quantum.strings import spread
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class Circuit:
 
     def __init__(self, num_qubits: int, operations: Iterable[Any] = ()):
         n = pauli.check_num_qubits(num_qubits)
+        if isinstance(operations, str) or not isinstance(operations, Iterable):
+            raise InputError(
+                f"Argument operations must be a list such as [('h', 0), ('cx', (0, 1))], but is "
+                f"{operations!r}."
+            )
         found = tuple(_operation(entry, k, n) for k, entry in enumerate(operations))
         object.__setattr__(self, "num_qubits", n)
         object.__setattr__(self, "operations", found)
@@ -158,7 +163,7 @@ def _operation(entry: Any, position: int, num_qubits: int) -> Operation:
         raise InputError(f"{where} must be like ('cx', (0, 1)), but is {entry!r}.")
     several = isinstance(qubits, tuple | list | np.ndarray)
     acted: tuple[Any, ...] = tuple(qubits) if several else (qubits,)
-    if not acted or not all(is_qubit(qubit, num_qubits) for qubit in acted):
+    if not acted or not all(pauli.is_qubit(qubit, num_qubits) for qubit in acted):
         raise InputError(
             f"{where}, {name!r}, acts on {qubits!r}, but the qubits are 0 to {num_qubits - 1}."
         )

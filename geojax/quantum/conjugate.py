@@ -1,23 +1,46 @@
-"""Conjugate points: where neighbouring geodesics meet again, and one stops being the shortest."""
+"""Conjugate points: where neighbouring geodesics meet again, and one stops being the shortest.
+
+The Jacobi fields D(t) that vanish at the start obey, in the body's frame,
+
+    D' = M (1 + T D),    M = R^T F R the inverse metric, T the commutator with the momentum.
+
+With `P = 1 + T D / 2` they are a Hamiltonian system, whose step `D + Phi (1 + T D)` is made exactly
+symplectic here. A step without conjugate points of its own then crosses as many of them as the
+symmetric matrix `D^T Phi^-1 (D + Phi (1 + T D))` has negative eigenvalues. So points are counted,
+not looked for, and none is missed however near to another one it lies.
+"""
 
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from geojax._core import checks
 from geojax._core.errors import InputError
-from geojax._core.linalg import dagger
 from geojax.metrics import PauliPenalty
 from geojax.quantum import lax
+from geojax.quantum.arguments import check_metric, positive_number
 from geojax.quantum.search import length
 
-# a singular value below this share of what it is a step away is zero
-_ZERO = 1e-3
-_GOLDEN = 0.6180339887498949
-_SECTIONS = 45
+# Radians that a step may turn a field by: much less than the whole turn of a conjugate point.
+_LARGEST_TURN = 1.0
+_USUAL_TURN = 1 / 16
+_FEWEST_STEPS = 64
+# where the number of steps has to be known before the momentum
+_TRACED_STEPS = 256
+# No string is dearer than this (times the root of the precision) beside the cheapest one: fields
+# of forbidden strings would else be told from zero by rounding alone.
+_DEAREST = 8.0
+_HALVINGS = 45
+# Points nearer to each other are one of a higher multiplicity: parts of a step, or roundings.
+_TOGETHER = 1e-3
+_ROUNDINGS = 512
+_DEGREE = 12
+# of a time, over the fourth power of the turn of a step; 0.012 was seen
+_ERROR = 0.05
 
 
 class ConjugatePoints(eqx.Module):
@@ -39,28 +62,30 @@ def conjugate_points(
     momentum: Float[Array, " P"],
     *,
     t1: float = 1.0,
-    num_steps: int = 256,
+    num_steps: int | None = None,
     most: int = 8,
 ) -> ConjugatePoints:
     """Conjugate points of the identity along the geodesic of a momentum.
 
-    The least singular value of the Jacobi fields D(t) / t touches zero there, without a change of
-    sign where an even number of fields vanish: so its valleys on a grid are searched by golden
-    sections. The times have the error of the geodesic's steps, of order 4 in their length.
+    Each step counts the points that it crosses, and bisection on the count finds them. Points
+    nearer than a thousandth of a step are one, of a higher multiplicity. The times have the error
+    of the steps, of order 4 in their length.
 
     Args:
         metric: the penalties.
         momentum: Pauli coefficients at the identity, `[4^n - 1]`, as `NielsenComplexity.momentum`.
         t1: how far to look; at t = 1 the geodesic has the length of the momentum.
-        num_steps: of the grid; many for each turn of the momentum. Two points in one valley of the
-            grid are found as one, and a coarse grid may miss points.
+        num_steps: up to t1; by default as many as turn neither the velocity nor the fields by more
+            than a sixteenth of a radian each (256 where the momentum is traced).
         most: how many to return.
 
     Returns:
-        `ConjugatePoints`.
+        `ConjugatePoints`; NaN where the momentum is traced and the steps turn out too long to
+        count, more than a radian each.
 
     Raises:
-        InputError: a momentum of another size, or zero, or numbers that are not positive.
+        InputError: a momentum of another size, or zero, numbers that are not positive, steps too
+            long to count, or too many for the memory.
 
     Gradient: none.
 
@@ -71,16 +96,42 @@ def conjugate_points(
         >>> float(points.times[0].round(3)), int(points.multiplicities[0])
         (1.0, 2)
 
-    Reference: `[docarmo1992riemannian]`, `[dowling2008geometry]`.
+    Reference: `[docarmo1992riemannian]`, `[dowling2008geometry]`, `[dosly2007sturmian]`.
     """
     momentum = check_momentum(metric, momentum)
-    checks.positive(t1, "t1")
-    checks.count(num_steps, "num_steps", least=4)
+    positive_number(t1, "t1")
     checks.count(most, "most")
-    check_memory(metric.num_qubits, num_steps)
     prices = (1.0 / metric.penalties[1:]).astype(momentum.dtype)
+    known = not any(checks.is_tracer(x) for x in (momentum, prices, t1))
+    turn = float(turning(momentum, prices)) * float(t1) if known else None
+    if num_steps is None:
+        wanted = _TRACED_STEPS * _USUAL_TURN if turn is None else turn
+        num_steps = max(_FEWEST_STEPS, int(np.ceil(wanted / _USUAL_TURN)))
+    checks.count(num_steps, "num_steps", least=4)
+    check_memory(metric.num_qubits, num_steps)
+    if turn is not None and turn > _LARGEST_TURN * num_steps:
+        raise InputError(
+            f"Argument num_steps must be at least {int(np.ceil(turn / _LARGEST_TURN))} for a "
+            f"momentum that turns its Jacobi fields by up to {turn:.3g} radians, but is "
+            f"{num_steps}; leave it out for a number that fits."
+        )
     return _conjugate_points(
         momentum, prices, jnp.asarray(t1, momentum.dtype), num_steps=num_steps, most=most
+    )
+
+
+@jax.jit
+def turning(momentum: Float[Array, " P"], inverse_prices: Float[Array, " P"]) -> Float[Array, ""]:
+    """Radians in unit time by which velocity and Jacobi fields turn at most.
+
+    Commutators with L turn fields by differences of its eigenvalues, at prices of one, where a
+    conjugate point takes a whole turn. The speed bounds those of the velocity.
+    """
+    cheapest = jnp.max(inverse_prices)
+    values = jnp.linalg.eigvalsh(lax.matrix(momentum))
+    speed = length(momentum, inverse_prices)
+    return jnp.maximum(
+        cheapest * (values[-1] - values[0]), jnp.sqrt(2 * values.shape[0] * cheapest) * speed
     )
 
 
@@ -91,7 +142,7 @@ def check_memory(num_qubits: int, num_steps: int) -> None:
         InputError: they do not fit.
     """
     checks.memory(
-        2 * 16 * 16**num_qubits * num_steps,
+        2 * 8 * 16**num_qubits * num_steps,
         f"conjugate points of {num_qubits} qubits in {num_steps} steps",
         "use fewer steps or qubits",
     )
@@ -101,9 +152,9 @@ def check_momentum(metric: PauliPenalty, momentum: Any) -> Float[Array, " P"]:
     """Pauli coefficients of a momentum of the metric's qubits.
 
     Raises:
-        InputError: another number of them, not finite, or all zero.
+        InputError: no metric; another number of them, not finite, or all zero.
     """
-    rows = metric.penalties.shape[0] - 1
+    rows = check_metric(metric).penalties.shape[0] - 1
     momentum = checks.finite(checks.as_float_array(momentum, "momentum"), "momentum")
     if momentum.shape != (rows,):
         raise InputError(
@@ -118,77 +169,89 @@ def check_momentum(metric: PauliPenalty, momentum: Any) -> Float[Array, " P"]:
 def first_conjugate_time(
     momentum: Float[Array, " P"], inverse_prices: Float[Array, " P"], *, num_steps: int
 ) -> Float[Array, ""]:
-    """The first conjugate time up to the end (and a little beyond, for one at the end itself)."""
+    """The first conjugate time up to the end, infinite without one, NaN for too long steps.
+
+    Looks a little beyond, for one at the end itself, which is known up to the error of the steps.
+    """
     end = jnp.asarray(1 + 2 / num_steps, momentum.dtype)
     found = _conjugate_points(momentum, inverse_prices, end, num_steps=num_steps, most=1)
     time = found.times[0]
-    return jnp.where(time <= 1 + 1e-6, jnp.minimum(time, 1.0), jnp.inf)
+    error = 1e-6 + _ERROR * (turning(momentum, inverse_prices) * end / num_steps) ** 4
+    return jnp.where(time > 1 + error, jnp.inf, jnp.where(time > 1 - error, 1.0, time))
 
 
 @eqx.filter_jit
 def _conjugate_points(momentum, inverse_prices, t1, *, num_steps, most):
-    basis = jnp.eye(momentum.shape[0], dtype=momentum.dtype)
-    h = t1 / num_steps
+    turn = lax.turned(momentum)
+    eye = jnp.eye(momentum.shape[0], dtype=momentum.dtype)
+    eps = float(jnp.finfo(momentum.dtype).eps)
+    least = _DEAREST * eps**0.5 * jnp.max(inverse_prices)
+    prices = jnp.maximum(inverse_prices, least)
+    units = 1 / jnp.sqrt(prices)
+    # so that points at simple fractions of t1 do not fall on a node
+    h = t1 / (num_steps - 0.381966)
+    together = jnp.maximum(_TOGETHER * h, _ROUNDINGS * eps * t1)
+    nodes = h * jnp.arange(num_steps + 1, dtype=momentum.dtype)
 
-    def path(momentum):
-        return lax.geodesic(momentum, inverse_prices, num_steps=num_steps, time=t1)
+    def propagator(unitary, h):
+        """Of a step from a unitary on, by Magnus' expansion to order 4: Phi, and where it ends."""
+        path = lax.geodesic(momentum, inverse_prices, num_steps=2, time=h, start=unitary)
+        first, middle, last = lax.body_metrics(path, prices)
+        bracket = first @ turn @ last
+        mean = h / 6 * (first + 4 * middle + last) - h**2 / 12 * (bracket + bracket.T)
+        turned, total = mean @ turn, eye
+        for k in range(_DEGREE, 1, -1):
+            total = eye + turned @ total / k
+        return total @ mean, path[-1]
 
-    unitaries = path(momentum)
-    tangents = jax.vmap(lambda e: jax.jvp(path, (momentum,), (e,))[1], out_axes=1)(basis)
-    times = h * jnp.arange(num_steps + 1, dtype=momentum.dtype)
+    def crossed(fields, phi, grown):
+        """How many conjugate points a step crosses, by the law of inertia."""
+        form = fields.T @ (jnp.linalg.solve(phi, fields) + grown)
+        form = units[:, None] * form * units[None, :]
+        return jnp.sum(jnp.linalg.eigvalsh(0.5 * (form + form.T)) < 0)
 
-    def singular(unitary, tangents, time):
-        """Singular values of the Jacobi fields over time, seen from the body."""
-        fields = jax.vmap(lambda tangent: lax.coefficients(1j * dagger(unitary) @ tangent))
-        return jnp.linalg.svd(fields(tangents) / time, compute_uv=False)
+    def move(carry, _):
+        unitary, fields = carry
+        phi, end = propagator(unitary, h)
+        grown = eye + turn @ fields
+        count = crossed(fields, phi, grown)
+        return (end, fields + phi @ grown), (unitary, fields, count)
 
-    spacing = times[1]
-    least = jax.vmap(singular)(unitaries[1:], tangents[1:], times[1:])[:, -1]
-    # a valley lies between its neighbours, and is no deeper than its walls can reach; forbidden
-    # strings make one of the start, which is none
-    left = jnp.concatenate([jnp.full(1, -jnp.inf, least.dtype), least[:-1]])
-    right = jnp.concatenate([least[1:], least[-1:]])
-    valley = (least <= left) & (least <= right)
-    valley &= least <= 1.5 * jnp.maximum(left - least, right - least)
-    before = jnp.argsort(jnp.where(valley, times[1:], jnp.inf))[: 4 * most]
+    start = lax.matrix(momentum)
+    start = jnp.eye(start.shape[0], dtype=start.dtype), jnp.zeros_like(eye)
+    _, (unitaries, fields, counts) = jax.lax.scan(move, start, length=num_steps)
+    # the fields leave zero in the first step
+    counts = counts.at[0].set(0)
+    totals = jnp.cumsum(counts)
 
-    def deepest(before):
-        known = valley[before]
+    def following(passed, _):
+        """The next point after some: its time and multiplicity."""
+        step = jnp.argmax(totals > passed)
+        before = totals[step] - counts[step]
+        unitary, here = unitaries[step], fields[step]
+        grown = eye + turn @ here
 
-        def values(after):
-            """The same at a time after a node, by two more steps from there."""
+        def count(after):
+            return before + crossed(here, propagator(unitary, after)[0], grown)
 
-            def move(momentum, unitary):
-                return lax.geodesic(
-                    momentum, inverse_prices, num_steps=2, time=after, start=unitary
-                )[-1]
-
-            here = momentum, unitaries[before]
-            moved = jax.vmap(lambda e, tangent: jax.jvp(move, here, (e, tangent))[1])
-            return singular(move(*here), moved(basis, tangents[before]), times[before] + after)
-
-        def section(_, bracket):
+        def halve(_, bracket):
             low, high = bracket
-            a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-            nearer = values(a)[-1] < values(b)[-1]
-            return jnp.where(nearer, low, a), jnp.where(nearer, b, high)
+            middle = 0.5 * (low + high)
+            beyond = count(middle) > passed
+            return jnp.where(beyond, low, middle), jnp.where(beyond, middle, high)
 
-        # node `before` lies one before the valley's
-        width = jnp.minimum(2 * spacing, t1 - times[before])
-        shortest = jnp.where(before == 0, 0.1 * spacing, 0.0)
-        low, high = jax.lax.fori_loop(0, _SECTIONS, section, (shortest, width))
-        after = 0.5 * (low + high)
-        # some are small all along, where strings are forbidden or very dear
-        walls = jnp.minimum(values(shortest + 0.01 * spacing), values(width))
-        zeros = jnp.sum(values(after) < _ZERO * walls)
-        return jnp.where(known & (zeros > 0), times[before] + after, jnp.inf), zeros
+        after = jax.lax.fori_loop(0, _HALVINGS, halve, (jnp.zeros_like(h), h))[1]
+        until = jnp.maximum(count(after + together), passed + 1)
+        time = nodes[step] + after
+        there = (totals[-1] > passed) & (time <= t1)
+        found = jnp.where(there, time, jnp.inf), jnp.where(there, until - passed, 0)
+        return jnp.where(there, until, totals[-1]), found
 
-    refined, zeros = jax.lax.map(deepest, before)
-    order = jnp.argsort(refined)[:most]
-    refined = jnp.pad(refined[order], (0, most - order.shape[0]), constant_values=jnp.inf)
-    zeros = jnp.pad(zeros[order], (0, most - order.shape[0]))
+    _, (times, multiplicities) = jax.lax.scan(following, jnp.zeros_like(totals[0]), length=most)
+    countable = turning(momentum, inverse_prices) * h <= 1.01 * _LARGEST_TURN
+    times = jnp.where(countable, times, jnp.nan)
     return ConjugatePoints(
-        times=refined,
-        multiplicities=jnp.where(jnp.isfinite(refined), zeros, 0),
-        lengths=refined * length(momentum, inverse_prices),
+        times=times,
+        multiplicities=jnp.where(countable, multiplicities, 0),
+        lengths=times * length(momentum, inverse_prices),
     )

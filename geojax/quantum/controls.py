@@ -13,13 +13,17 @@ from jaxtyping import Array, Complex, Float
 
 from geojax._core import checks, pauli
 from geojax._core.errors import InputError
-from geojax._core.linalg import dagger, expm, hermitian_log, safe_sqrt
+from geojax._core.linalg import LARGEST_NORM, dagger, expm, hermitian_log, safe_sqrt
 from geojax.fields import PiecewiseConstant
 from geojax.flows import Path
 from geojax.io import write_bytes, write_json
-from geojax.metrics import AbstractMetric
+from geojax.metrics import AbstractMetric, PauliPenalty
 from geojax.quantum import control_files
+from geojax.quantum.arguments import check_metric
 from geojax.quantum.strings import check_labels, indices
+
+# Coefficients below this share of the largest are rounding, and make no gates.
+_NOISE = 1e-8
 
 
 class Controls(eqx.Module):
@@ -38,9 +42,11 @@ class Controls(eqx.Module):
 
     Raises:
         InputError: unknown, repeated or identity strings, shapes that do not fit, durations that
-            are not positive, numbers that are not finite, or a drift that is not Hermitian.
+            are not positive, numbers that are not finite, a drift that is not Hermitian, or a slice
+            that turns by more than 4096 radians (its duration times the sum of the sizes of its
+            coefficients and the largest column sum of the drift). Traced ones become NaN there.
 
-    Gradient: in coefficients, durations and a drift that is a matrix, forward and reverse.
+    Gradient: in coefficients, durations and drift, forward and reverse.
 
     Example:
         >>> import jax.numpy as jnp
@@ -72,6 +78,7 @@ class Controls(eqx.Module):
         self.coefficients = values
         self.durations = _durations(durations, values)
         self.drift = None if drift is None else as_drift(drift, self.num_qubits, values.dtype)
+        _check_turns(self)
 
     @property
     def num_qubits(self) -> int:
@@ -116,16 +123,36 @@ class Controls(eqx.Module):
         """The end of the curve, `[2^n, 2^n]`."""
         return self.unitaries()[-1]
 
-    @eqx.filter_jit
     def energy(self, metric: AbstractMetric) -> Float[Array, ""]:
-        """Half the squared speed in a metric such as `PauliPenalty`, over the whole time."""
-        return jnp.sum(self.durations * jax.vmap(metric.energy)(self.hamiltonians))
+        """Half the squared speed in a metric such as `PauliPenalty`, over the whole time.
+
+        Raises:
+            InputError: no metric of these qubits.
+        """
+        self._check_metric(metric)
+        return self._energy(metric)
 
     @eqx.filter_jit
+    def _energy(self, metric):
+        return jnp.sum(self.durations * jax.vmap(metric.energy)(self.hamiltonians))
+
     def length(self, metric: AbstractMetric) -> Float[Array, ""]:
-        """Length of the curve in a metric: no more than `sqrt(2 energy total time)`."""
+        """Length of the curve in a metric: no more than `sqrt(2 energy total time)`.
+
+        Raises:
+            InputError: no metric of these qubits.
+        """
+        self._check_metric(metric)
+        return self._length(metric)
+
+    @eqx.filter_jit
+    def _length(self, metric):
         speed = safe_sqrt(2 * jax.vmap(metric.energy)(self.hamiltonians))
         return jnp.sum(self.durations * speed)
+
+    def _check_metric(self, metric: Any) -> None:
+        if isinstance(metric, PauliPenalty) or not isinstance(metric, AbstractMetric):
+            check_metric(metric, self.num_qubits)
 
     @property
     def field(self) -> PiecewiseConstant:
@@ -151,8 +178,10 @@ class Controls(eqx.Module):
                 changes the curve unless their coefficients are zero.
 
         Raises:
-            InputError: states that are no special unitaries, or fewer than two of them.
+            InputError: no path, states that are no special unitaries, or fewer than two of them.
         """
+        if not isinstance(path, Path):
+            raise InputError(f"Argument path must be a Path, as from shoot, but is {path!r}.")
         states = path.states
         if (
             not isinstance(states, jax.Array)
@@ -171,6 +200,23 @@ class Controls(eqx.Module):
         coefficients = _coefficients_of_log(states[1:] @ dagger(states[:-1]))[:, indices(kept)]
         return cls(coefficients / durations.astype(coefficients.dtype)[:, None], kept, durations)
 
+    def pruned(self) -> "Controls":
+        """The same controls without what rounding leaves of zero: fewer strings, fewer gates.
+
+        Coefficients below a share of the largest one (1e-8 in float64) become zero, and strings
+        that are never driven are left out (but for one, if none is).
+
+        Raises:
+            InputError: traced coefficients.
+        """
+        if checks.is_tracer(self.coefficients):
+            raise InputError("Controls that are traced cannot be pruned; do it outside of jit.")
+        table = without_noise(np.asarray(self.coefficients))
+        used = np.any(table != 0, axis=0)
+        used[0] |= not used.any()
+        labels = [label for label, keep in zip(self.labels, used, strict=True) if keep]
+        return Controls(table[:, used], labels, self.durations, drift=self.drift)
+
     def save(self, path: str | FilePath) -> None:
         """Write the controls to a `.npz` (exact) or `.json` (readable) file.
 
@@ -186,6 +232,13 @@ class Controls(eqx.Module):
             write_json(path, control_files.to_json(content))
         else:
             write_bytes(path, control_files.to_npz(content))
+
+
+def without_noise(coefficients: np.ndarray) -> np.ndarray:
+    """A copy in which entries that rounding may have left of zero are zero."""
+    sizes = np.abs(coefficients)
+    share = max(_NOISE, 64 * float(np.finfo(coefficients.dtype).eps))
+    return np.where(sizes <= share * np.max(sizes), 0, coefficients)
 
 
 @jax.jit
@@ -235,7 +288,13 @@ def as_drift(drift: Any, num_qubits: int, dtype, name: str = "drift") -> Complex
     """
     if isinstance(drift, Mapping):
         labels = check_labels(tuple(drift), name, num_qubits)
-        values = checks.as_numbers([drift[label] for label in labels], name)
+        values = [drift[label] for label in labels]
+        if any(checks.is_tracer(value) for value in values):
+            values = [jnp.asarray(value, dtype) for value in values]
+        else:
+            values = checks.as_numbers(values, name)
+        if any(np.ndim(value) for value in values):
+            raise InputError(f"Argument {name} must hold one number for each string.")
         return combine(jnp.asarray(values, dtype), labels)
     size = 2**num_qubits
     matrix = drift if isinstance(drift, jax.Array) else np.asarray(drift)
@@ -253,6 +312,25 @@ def as_drift(drift: Any, num_qubits: int, dtype, name: str = "drift") -> Complex
                 f"{np.max(np.abs(host - host.conj().T)):.1e} and tr H = {np.trace(host):.4g}."
             )
     return jnp.asarray(matrix, np.result_type(dtype, np.complex64))
+
+
+def _check_turns(controls: Controls) -> None:
+    """Raise where a slice turns so far that its exponential is withheld: its units are wrong."""
+    leaves = controls.coefficients, controls.durations, controls.drift
+    if any(checks.is_tracer(leaf) for leaf in leaves):
+        return
+    # strings have column sums of one
+    sums = np.sum(np.abs(np.asarray(controls.coefficients)), axis=1)
+    if controls.drift is not None:
+        sums = sums + np.max(np.sum(np.abs(np.asarray(controls.drift)), axis=0))
+    turns = sums * np.asarray(controls.durations)
+    worst = int(np.argmax(turns))
+    if turns[worst] > LARGEST_NORM:
+        raise InputError(
+            f"Slice {worst} of the controls turns by up to {turns[worst]:.4g} radians, more than "
+            f"{LARGEST_NORM} (coefficients are in radians per unit of time); cut it into more, or "
+            "mend the units."
+        )
 
 
 def _durations(durations: Any, coefficients) -> Float[Array, " K"]:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from geojax._core import checks
 from geojax.metrics import PauliPenalty
 from geojax.quantum import lax
+from geojax.quantum.arguments import positive_number
 from geojax.quantum.conjugate import check_momentum
 from geojax.quantum.nielsen import nielsen_complexity
 from geojax.quantum.search import length
@@ -52,7 +53,7 @@ def cut_time(
     Reference: `[docarmo1992riemannian]`.
     """
     momentum = check_momentum(metric, momentum)
-    checks.positive(t1, "t1")
+    positive_number(t1, "t1")
     checks.count(num_bisections, "num_bisections")
     end = jnp.asarray(t1, momentum.dtype)
     return _cut_time(metric, momentum, end, num_bisections, phase_free, options)

@@ -12,8 +12,10 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if, throw_if_failed
 from geojax.metrics import PauliPenalty
+from geojax.quantum.arguments import as_key, check_metric, positive_number
 from geojax.quantum.controls import Controls, combine
 from geojax.quantum.endpoint import Plant, endpoint, jacobian
+from geojax.quantum.gates import as_target
 from geojax.quantum.synthesis import synthesise
 
 # a step goes part of the way to the minimum of its quadratic model, since the constraint is curved
@@ -52,7 +54,7 @@ def shortest_controls(
     num_slices: int = 16,
     num_starts: int = 16,
     num_iterations: int = 200,
-    tolerance: float = 1e-10,
+    tolerance: float | Float[Array, ""] | None = None,
     key: Key[Array, ""] | None = None,
     throw: bool = True,
 ) -> ShortestControls:
@@ -72,17 +74,21 @@ def shortest_controls(
         num_slices: K slices of equal duration.
         num_starts: random starts, all in one program.
         num_iterations: steps of shortening.
-        tolerance: infidelity at which a start counts.
+        tolerance: infidelity at which a start counts; 1e-10 in float64, 1e-5 in float32.
         key: of the starts; `jax.random.key(0)` by default.
-        throw: raise if no start meets the target; otherwise `result` says so.
+        throw: raise if no start meets the target (only outside `jit`); otherwise `result` says so.
 
     Returns:
         `ShortestControls`.
 
     Raises:
         InputError: a target that is not unitary or not of the metric's qubits, another order,
-            counts that are not positive, or too much memory.
-        NumericalError: no start met the target (only if `throw`).
+            counts that are not positive, no random key, penalties that are traced, or too much
+            memory.
+        NumericalError: no start met the target (only outside `jit`, and only if `throw`).
+
+    Under `jit` and `vmap` the target as a matrix, the tolerance and the key may be traced. The
+    penalties may not, since the forbidden strings are left out: make the metric outside.
 
     Gradient: none.
 
@@ -96,15 +102,31 @@ def shortest_controls(
     if order not in (1, 2):
         raise InputError(f"Argument order must be 1 or 2, but is {order!r}.")
     checks.count(num_iterations, "num_iterations")
+    check_metric(metric)
+    if checks.is_tracer(metric.penalties):
+        raise InputError(
+            "Argument metric of shortest_controls must not be traced, since it decides which "
+            "strings are left out; make it outside of jit, grad or vmap, and close over it."
+        )
     usable = np.isfinite(np.asarray(metric.penalties))
+    if not np.any(usable[1:]):
+        raise InputError("Argument metric forbids all strings; give one a finite penalty.")
     labels = tuple(label for label, use in zip(metric.labels[1:], usable[1:], strict=True) if use)
-    key = jax.random.key(0) if key is None else key
+    goal = as_target(target)
+    if goal.shape[0] != 2**metric.num_qubits:
+        raise InputError(
+            f"Argument target must be of the metric's {metric.num_qubits} qubits, but has shape "
+            f"{list(goal.shape)}."
+        )
+    if tolerance is None:
+        tolerance = 1e-10 if goal.dtype == jnp.complex128 else 1e-5
+    positive_number(tolerance, "tolerance")
     starts = synthesise(
-        target,
+        goal,
         labels,
         num_slices=num_slices,
         num_starts=num_starts,
-        key=key,
+        key=as_key(key),
         tolerance=tolerance,
         throw=throw,
     )
@@ -123,7 +145,9 @@ def shortest_controls(
     coefficients, lengths, infidelities, changes = _shorten(
         plant, starts.coefficients, prices, order=order, num_iterations=num_iterations
     )
-    lengths = jnp.where(infidelities <= max(tolerance, 1e-14), lengths, jnp.inf)
+    lengths = jnp.where(
+        infidelities <= jnp.maximum(jnp.asarray(tolerance, dtype), 1e-14), lengths, jnp.inf
+    )
     best = jnp.argmin(lengths)
     found = ShortestControls(
         controls=Controls(coefficients[best], labels),
@@ -146,11 +170,14 @@ def _shorten(plant, coefficients, prices, *, order, num_iterations):
         total = jnp.sum(sizes, axis=1, keepdims=True)
         return jnp.square(prices)[None, :] * total / (sizes + _SMOOTHING * total + 1e-30)
 
+    dtype = coefficients.dtype
+    ridge = 512 * float(jnp.finfo(dtype).eps)
+
     def solve(slopes, scaled, right):
         """The multipliers: `slopes scaled^T lambda = right`, with the end's idle direction."""
         normal = slopes @ scaled.T
-        ridge = 1e-13 * jnp.trace(normal) * jnp.eye(normal.shape[0], dtype=normal.dtype)
-        return jnp.linalg.solve(normal + ridge, right)
+        least = ridge * jnp.trace(normal) * jnp.eye(normal.shape[0], dtype=dtype)
+        return jnp.linalg.solve(normal + least, right)
 
     def model(controls):
         end = endpoint(plant, controls)

@@ -145,6 +145,8 @@ def gate(name: str, angle: float | None = None) -> np.ndarray:
         return GATES[known].copy()
     if angle is None:
         raise InputError(f"Gate {name!r} needs an angle in radians, as in gate({name!r}, 0.5).")
+    if np.ndim(angle):
+        raise InputError(f"Gate {name!r} needs one angle, but was given {angle!r}.")
     return ROTATIONS[known](float(checks.as_numbers(angle, "angle")))
 
 

@@ -130,6 +130,21 @@ def conjugation(unitaries: Complex[Array, "k N N"]) -> Float[Array, "k P P"]:
     return jax.vmap(columns)(unitaries)
 
 
+def turned(momentum: Float[Array, " P"]) -> Float[Array, "P P"]:
+    """T with `(T w)_b` the coefficients of `-i [W, L]`: antisymmetric."""
+    start = matrix(momentum)
+    strings = jax.vmap(matrix)(jnp.eye(momentum.shape[0], dtype=momentum.dtype))
+    return jax.vmap(lambda s: coefficients(-1j * _commutator(s, start)))(strings).T
+
+
+def body_metrics(
+    unitaries: Complex[Array, "k N N"], inverse_prices: Float[Array, " P"]
+) -> Float[Array, "k P P"]:
+    """The inverse metric seen from the body, `R^T F R` for each unitary."""
+    rotations = conjugation(unitaries)
+    return jnp.einsum("kba,b,kbc->kac", rotations, inverse_prices, rotations)
+
+
 def jacobi(
     unitaries: Complex[Array, "k N N"],
     momentum: Float[Array, " P"],
@@ -149,21 +164,16 @@ def jacobi(
         unitaries: of `geodesic` up to time one, an odd number of nodes.
         momentum, inverse_prices: as for `geodesic`.
     """
-    start = matrix(momentum)
-    strings = jax.vmap(matrix)(jnp.eye(momentum.shape[0], dtype=momentum.dtype))
-    turned = jax.vmap(lambda s: coefficients(-1j * _commutator(s, start)))(strings).T
-    rotations = conjugation(unitaries)
-    # R^T F R: the inverse metric, seen from the body
-    metrics = jnp.einsum("kba,b,kbc->kac", rotations, inverse_prices, rotations)
+    turn, metrics = turned(momentum), body_metrics(unitaries, inverse_prices)
     h = 2 / (unitaries.shape[0] - 1)
     eye = jnp.eye(momentum.shape[0], dtype=momentum.dtype)
 
     def move(fields, nodes):
         first, middle, last = nodes
-        k1 = first @ (eye + turned @ fields)
-        k2 = middle @ (eye + turned @ (fields + 0.5 * h * k1))
-        k3 = middle @ (eye + turned @ (fields + 0.5 * h * k2))
-        k4 = last @ (eye + turned @ (fields + h * k3))
+        k1 = first @ (eye + turn @ fields)
+        k2 = middle @ (eye + turn @ (fields + 0.5 * h * k1))
+        k3 = middle @ (eye + turn @ (fields + 0.5 * h * k2))
+        k4 = last @ (eye + turn @ (fields + h * k3))
         return fields + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
 
     nodes = metrics[:-2:2], metrics[1:-1:2], metrics[2::2]

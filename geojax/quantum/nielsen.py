@@ -17,13 +17,14 @@ from geojax.flows.path import Path
 from geojax.geodesics import shoot
 from geojax.metrics import PauliPenalty
 from geojax.quantum import conjugate, lax
+from geojax.quantum.arguments import as_key, check_metric, positive_number
 from geojax.quantum.gates import as_target, roots_of_unity, shortest_log
 from geojax.quantum.search import Lanes, length, search
 
 # lengths that differ by less, relatively, count as one geodesic's
 _SAME = 1e-5
 _POLISH = 4
-_FINER = 4  # times the steps of the search, for conjugate points
+_FINER = 8  # times the steps of the search, for conjugate points
 # share of the largest singular value below which the derivative's own error rules
 _SINGULAR = 3e-4
 
@@ -42,7 +43,8 @@ class NielsenComplexity(eqx.Module):
         upper_bound: of the distance, up to the error of the steps: its length, and what a curve
             from its end to the target may cost at most.
         conjugate_time: when the first conjugate point comes, infinite if none does by the end: a
-            geodesic is not the shortest beyond it. 1 means the end itself.
+            geodesic is not the shortest beyond it. 1 means the end itself; NaN where the steps are
+            too long to count such points.
         num_converged: starts that reached the target to 1e-5 (1e-3 in float32).
         num_agreed: those of them whose geodesic is as short as this one.
         lanes: what every start found.
@@ -99,8 +101,8 @@ def nielsen_complexity(
 
     Raises:
         InputError: a target that is not unitary, not of the metric's qubits, or of another
-            determinant than one where phases are not free; counts that are not positive; a search
-            that does not fit into the memory.
+            determinant than one where phases are not free; counts that are not positive; no random
+            key; a search that does not fit into the memory.
         NumericalError: no start reached the target (only outside `jit`, and only if `throw`).
 
     Gradient: of distance, momentum and path in target and penalties: exact, forward and reverse,
@@ -113,8 +115,7 @@ def nielsen_complexity(
 
     Reference: `[nielsen2006geometric]`, `[dowling2008geometry]`.
     """
-    if not isinstance(metric, PauliPenalty):
-        raise InputError(f"Argument metric must be a PauliPenalty, but is {metric!r}.")
+    check_metric(metric)
     unitary = as_target(target)
     if not phase_free:
         _check_determinant(target)
@@ -132,10 +133,9 @@ def nielsen_complexity(
     real = jnp.finfo(unitary.dtype).dtype
     if tolerance is None:
         tolerance = 1e-8 if np.dtype(real) == np.float64 else 1e-3
-    checks.positive(tolerance, "tolerance")
-    key = jax.random.key(0) if key is None else key
+    positive_number(tolerance, "tolerance")
     found = _complexity(
-        unitary, metric, key, jnp.asarray(tolerance, real), num_starts=num_starts,
+        unitary, metric, as_key(key), jnp.asarray(tolerance, real), num_starts=num_starts,
         num_steps=num_steps, phase_free=phase_free,
     )  # fmt: skip
     return throw_if_failed(found, found.result, what="nielsen_complexity") if throw else found

@@ -9,7 +9,7 @@ from geojax._core import checks, pauli
 from geojax._core.errors import InputError
 from geojax.flows import Path
 from geojax.quantum.circuits import Circuit, Operation
-from geojax.quantum.controls import Controls
+from geojax.quantum.controls import Controls, without_noise
 from geojax.quantum.strings import indices
 
 
@@ -34,7 +34,8 @@ def trotterise(curve: Controls | Path, order: int = 2, num_steps: int = 1) -> Pr
     A slice is cut into `num_steps` steps, and the exponential of the sum of strings in each step
     is replaced by the product of their exponentials: in the order of the labels (order 1), or
     there and back in half angles (order 2). The error falls as the first or second power of the
-    step, and vanishes where the strings of a slice commute.
+    step, and vanishes where the strings of a slice commute. What rounding leaves of zero makes no
+    gates (see `Controls.pruned`).
 
     Args:
         curve: controls, or a path of unitaries (see `Controls.from_path`).
@@ -45,7 +46,7 @@ def trotterise(curve: Controls | Path, order: int = 2, num_steps: int = 1) -> Pr
         The circuit with its error, which is measured, not estimated.
 
     Raises:
-        InputError: another order, no steps, or a path of something else.
+        InputError: another order, no steps, a path of something else, or what is no curve.
 
     Example:
         >>> import jax.numpy as jnp
@@ -77,18 +78,17 @@ def trotterise(curve: Controls | Path, order: int = 2, num_steps: int = 1) -> Pr
 
 def _all_terms(controls: Controls) -> tuple[np.ndarray, list[str]]:
     """Coefficients of all strings that occur, those of the drift included: `[K, T]`."""
-    rows, labels = np.asarray(controls.coefficients, float), list(controls.labels)
+    rows, labels = np.asarray(controls.coefficients), list(controls.labels)
     if controls.drift is None:
-        return rows, labels
-    drift = np.array(pauli.to_coefficients(controls.drift), float)
-    # what a transform leaves of zero is no term
-    drift[np.abs(drift) < 1e-12 * np.max(np.abs(drift))] = 0.0
+        return without_noise(rows).astype(float), labels
+    drift = without_noise(np.asarray(pauli.to_coefficients(controls.drift)))
     rows = rows + drift[indices(labels)]
     drift[indices(labels)] = 0.0
     others = np.flatnonzero(drift)
     names = pauli.labels(controls.num_qubits)
     constant = np.broadcast_to(drift[others], (len(rows), len(others)))
-    return np.concatenate([rows, constant], axis=1), labels + [names[k] for k in others]
+    rows = without_noise(np.concatenate([rows, constant], axis=1))
+    return rows.astype(float), labels + [names[k] for k in others]
 
 
 def _append(operations: list[Operation], label: str, angle: float) -> None:

@@ -11,6 +11,7 @@ from geojax._core import checks, pauli
 from geojax._core.errors import InputError
 from geojax._core.linalg import dagger
 from geojax.metrics import PauliPenalty
+from geojax.quantum.arguments import as_key, check_metric, positive_number
 from geojax.quantum.controls import Controls, as_drift
 from geojax.quantum.strings import check_labels, local_strings
 
@@ -41,7 +42,7 @@ def random_controls(
         `Controls` with K slices.
 
     Raises:
-        InputError: counts or a scale that are not positive, or unknown strings.
+        InputError: counts or a scale that are not positive, unknown strings, or no random key.
 
     Example:
         >>> import jax
@@ -52,9 +53,9 @@ def random_controls(
     """
     n = pauli.check_num_qubits(num_qubits)
     checks.count(num_layers, "num_layers")
-    checks.positive(scale, "scale")
+    positive_number(scale, "scale")
     labels = local_strings(n) if generators is None else check_labels(generators, "generators", n)
-    draws = scale * jax.random.normal(key, (num_layers, len(labels)))
+    draws = scale * jax.random.normal(as_key(key), (num_layers, len(labels)))
     return Controls(draws, labels, 1.0)
 
 
@@ -90,12 +91,10 @@ def layer_sensitivity(
 
     Reference: `[dong2019understanding]`.
     """
+    if not isinstance(controls, Controls):
+        raise InputError(f"Argument controls must be Controls, but is {controls!r}.")
     n = controls.num_qubits
-    if metric.num_qubits != n:
-        raise InputError(
-            f"Argument metric must price {n} qubits like the controls, but prices "
-            f"{metric.num_qubits}."
-        )
+    check_metric(metric, n)
     drift = {perturbation: 1.0} if isinstance(perturbation, str) else perturbation
     fault = as_drift(drift, n, controls.coefficients.dtype, name="perturbation")
     return _layer_sensitivity(controls, metric, fault)

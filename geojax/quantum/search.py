@@ -88,8 +88,8 @@ def starts(
     """The lanes go round the centre of the group, where phases are free.
 
     The first round takes the shortest logarithms and follows them; later ones shake the target,
-    which tells equal eigenvalues apart at random, every other one turns eigenvalues by whole turns,
-    and every fourth begins at the full penalties, with a random geodesic.
+    which tells equal eigenvalues apart at random, every fourth begins at the full penalties, with a
+    random geodesic, and every eighth turns eigenvalues by whole turns, which seldom leads anywhere.
     """
     size = target.shape[-1]
     real = jnp.finfo(target.dtype).dtype
@@ -104,13 +104,15 @@ def starts(
     def logarithm(lane, goal, key):
         first, second, third = jax.random.split(key, 3)
         shake, wish = later[lane] * jax.random.normal(first, (2, size**2 - 1), real) / size
-        far, long = 2 * jax.random.uniform(third, (2,), real)
+        drawn = jax.random.uniform(third, (2,), real)
+        # most shakes are small: far ones seldom come back, the less the more qubits there are
+        far, long = 2 * drawn[0] ** 3, 2 * drawn[1]
         shake = far * shake
         shortest = hermitian_log(goal @ lax.exponential(-1j * lax.matrix(shake)), traceless=True)
         vectors = jnp.linalg.eigh(shortest)[1]
-        # every other round stays on the shortest branch
+        # most rounds stay on the shortest branch
         up, down = jax.random.choice(second, size, (2,), replace=False)
-        turned = jnp.where(rounds[lane] % 2 == 0, later[lane], 0.0)
+        turned = (rounds[lane] % 8 == 4).astype(real)
         turns = jnp.zeros(size, real).at[up].add(turned).at[down].add(-turned)
         turns = (2 * jnp.pi * turns).astype(target.dtype)
         branch = shortest + (vectors * turns[None, :]) @ dagger(vectors)

@@ -16,36 +16,37 @@ from geojax._core.errors import InputError
 def local_strings(
     num_qubits: int,
     max_weight: int = 2,
-    edges: Iterable[Sequence[int]] | None = None,
+    coupling: Any = None,
 ) -> tuple[str, ...]:
     """Names of the Pauli strings that act on few qubits, lighter ones first.
 
     Args:
         num_qubits: n.
         max_weight: most qubits that a string acts on.
-        edges: pairs of qubits that are coupled; strings of weight 2 act on coupled pairs only.
-            Every pair is coupled by default. Needs `max_weight=2`.
+        coupling: pairs of qubits that interact; strings of weight 2 act on these only. All pairs
+            by default. Needs `max_weight=2`.
 
     Raises:
-        InputError: more qubits in a string than there are, or edges that are no pairs of qubits.
+        InputError: more qubits in a string than there are, or a coupling that is no pairs
+            of qubits.
 
     Example:
         >>> local_strings(2, 1)
         ('XI', 'YI', 'ZI', 'IX', 'IY', 'IZ')
-        >>> len(local_strings(3)), len(local_strings(3, edges=[(0, 1), (1, 2)]))
+        >>> len(local_strings(3)), len(local_strings(3, coupling=[(0, 1), (1, 2)]))
         (36, 27)
     """
     n = pauli.check_num_qubits(num_qubits)
-    if checks.count(max_weight, "max_weight") > n and edges is None and max_weight > 2:
+    if checks.count(max_weight, "max_weight") > n and coupling is None and max_weight > 2:
         raise InputError(
             f"Argument max_weight must be at most the number of qubits, {n}, but is {max_weight}."
         )
-    if edges is not None and max_weight != 2:
+    if coupling is not None and max_weight != 2:
         raise InputError(
-            f"Argument edges couples pairs of qubits and needs max_weight = 2, but max_weight is "
+            f"Argument coupling holds pairs of qubits and needs max_weight = 2, but max_weight is "
             f"{max_weight}."
         )
-    coupled = None if edges is None else check_edges(edges, n)
+    coupled = None if coupling is None else pauli.check_coupling(coupling, n)
     found = []
     for weight in range(1, min(max_weight, n) + 1):
         for support in combinations(range(n), weight):
@@ -61,31 +62,6 @@ def spread(word: Sequence[str], qubits: Sequence[int], num_qubits: int) -> str:
     for letter, qubit in zip(word, qubits):
         letters[qubit] = letter
     return "".join(letters)
-
-
-def check_edges(edges: Iterable[Sequence[int]], num_qubits: int) -> set[tuple[int, int]]:
-    """Pairs of different qubits in increasing order, or an `InputError`."""
-    pairs = set()
-    for position, edge in enumerate(edges):
-        whole = isinstance(edge, tuple | list | np.ndarray) and len(edge) == 2
-        if not whole or not all(is_qubit(qubit, num_qubits) for qubit in edge):
-            raise InputError(
-                f"Argument edges must hold pairs of qubits from 0 to {num_qubits - 1}, but entry "
-                f"{position} is {edge!r}."
-            )
-        first, second = sorted(int(qubit) for qubit in edge)
-        if first == second:
-            raise InputError(
-                f"Argument edges must couple different qubits, but entry {position} is {edge!r}."
-            )
-        pairs.add((first, second))
-    return pairs
-
-
-def is_qubit(value: Any, num_qubits: int) -> bool:
-    """Whether a value is the number of one of the qubits."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and 0 <= int(value) < num_qubits
 
 
 def check_labels(

@@ -1,17 +1,18 @@
 """The verb `synthesise`: controls of restricted generators that make a wanted gate."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Complex, Float, Int, Key
 
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, throw_if_failed
+from geojax.quantum.arguments import as_key, positive_number
 from geojax.quantum.controls import Controls, as_drift, combine
 from geojax.quantum.endpoint import Plant, search
 from geojax.quantum.gates import as_target
@@ -69,16 +70,16 @@ def synthesise(
     target: Any,
     generators: Sequence[str] | None = None,
     *,
-    edges: Iterable[Sequence[int]] | None = None,
+    coupling: Any = None,
     drift: Mapping[str, float] | Any = None,
-    bound: float | Sequence[float] | None = None,
+    bound: float | Sequence[float] | Float[Array, "..."] | None = None,
     basis: Any = None,
     num_slices: int = 8,
-    duration: float = 1.0,
+    duration: float | Float[Array, ""] = 1.0,
     num_starts: int = 16,
-    key: PRNGKeyArray,
-    scale: float = 1.0,
-    tolerance: float = 1e-6,
+    key: Key[Array, ""] | None = None,
+    scale: float | Float[Array, ""] = 1.0,
+    tolerance: float | Float[Array, ""] = 1e-6,
     max_iterations: int = 200,
     batch_size: int = 8,
     throw: bool = True,
@@ -93,8 +94,8 @@ def synthesise(
     Args:
         target: `[2^n, 2^n]` unitary or the name of a gate; its global phase does not matter.
         generators: Pauli strings that can be driven; all strings of weight 1 and 2 by default.
-        edges: pairs of coupled qubits, instead of `generators`: all strings of weight 1, and
-            those of weight 2 on these pairs.
+        coupling: pairs of qubits that interact, instead of `generators`: all strings of weight 1,
+            and those of weight 2 on these pairs.
         drift: what is always on, by string or as a Hermitian matrix (see `Controls`).
         bound: greatest size of a control, one for all or one for each generator; pulses are bent
             smoothly so that they stay strictly below it.
@@ -103,29 +104,33 @@ def synthesise(
         num_slices: K slices of equal duration.
         duration: time of the whole pulse; matters with a drift or a bound.
         num_starts: L.
-        key: draws the starts. Start i does not depend on how many there are.
+        key: of the starts; `jax.random.key(0)` by default. Start i does not depend on how many
+            there are.
         scale: standard deviation of the coefficients at the start, times `duration`; less where
             the bound is less.
         tolerance: infidelity at which a lane is done; single precision tells no less than some
             1e-6.
         max_iterations: most steps of a lane.
         batch_size: lanes that run side by side; what a core's cache holds is fastest.
-        throw: raise if no start succeeded.
+        throw: raise if no start succeeded (only outside `jit`).
 
     Returns:
         All lanes, sorted by fidelity.
 
     Raises:
         InputError: a target that is no unitary of n qubits, unknown strings or strings of
-            another number of qubits, both generators and edges, pairs of qubits that there are
-            not, bounds, durations or counts that are not positive, or too much memory.
-        NumericalError: no start reached the tolerance (only if `throw`).
+            another number of qubits, both generators and coupling, pairs of qubits that there are
+            not, bounds, durations or counts that are not positive, no random key, or too much
+            memory.
+        NumericalError: no start reached the tolerance (only outside `jit`, and only if `throw`).
+
+    Under `jit` and `vmap` the target as a matrix, drift, bound, basis, duration, scale, tolerance
+    and key may be traced; the strings and the counts may not.
 
     Gradient: none; differentiate `Controls.unitary`.
 
     Example:
-        >>> import jax
-        >>> found = synthesise("cx", num_slices=2, num_starts=2, key=jax.random.key(0))
+        >>> found = synthesise("cx", num_slices=2, num_starts=2)
         >>> bool(found.fidelity[0] > 0.999999), found.controls().coefficients.shape
         (True, (2, 15))
 
@@ -133,21 +138,24 @@ def synthesise(
     """
     goal = as_target(target)
     n = goal.shape[0].bit_length() - 1
-    if generators is not None and edges is not None:
-        raise InputError("Arguments generators and edges exclude each other; give one of them.")
+    if generators is not None and coupling is not None:
+        raise InputError("Arguments generators and coupling exclude each other; give one of them.")
     if generators is not None:
         labels = check_labels(generators, "generators", n)
     else:
-        labels = local_strings(n, edges=edges)
+        labels = local_strings(n, coupling=coupling)
     slices = checks.count(num_slices, "num_slices")
     starts = checks.count(num_starts, "num_starts")
     lanes = min(checks.count(batch_size, "batch_size"), starts)
     checks.count(max_iterations, "max_iterations", least=0)
-    for value, name in ((duration, "duration"), (scale, "scale"), (tolerance, "tolerance")):
-        checks.positive(value, name)
+    key = as_key(key)
     dtype = jnp.finfo(goal.dtype).dtype
     shapes = _basis(basis, slices)
-    limits = _bounds(bound, len(labels))
+    limits = _bounds(bound, len(labels), dtype)
+    time, deviation, reached = (
+        jnp.asarray(positive_number(value, name), dtype)
+        for value, name in ((duration, "duration"), (scale, "scale"), (tolerance, "tolerance"))
+    )
     _check_memory(n, len(labels), slices, starts, lanes)
     drifting = None if drift is None else as_drift(drift, n, dtype)
     plant = Plant(
@@ -155,15 +163,14 @@ def synthesise(
         generators=combine(jnp.eye(len(labels), dtype=dtype), labels),
         drift=jnp.zeros_like(goal) if drifting is None else drifting.astype(goal.dtype),
         basis=jnp.asarray(shapes, dtype),
-        bound=jnp.asarray(limits, dtype),
-        step=jnp.asarray(duration / slices, dtype),
+        bound=limits,
+        step=time / slices,
     )
-    deviations = jnp.asarray(np.minimum(scale / duration, limits), dtype)
     found = _run(
         plant,
         key,
-        deviations,
-        jnp.asarray(tolerance, dtype),
+        jnp.minimum(deviation / time, limits),
+        reached,
         jnp.asarray(max_iterations),
         num_starts=starts,
         batch_size=lanes,
@@ -171,13 +178,15 @@ def synthesise(
     synthesis = Synthesis(
         target=goal,
         **found,
-        duration=jnp.asarray(duration, dtype),
+        duration=time,
         drift=drifting,
         labels=labels,
     )
+    if not throw or checks.is_tracer(synthesis.fidelity):
+        return synthesis
     best = jax.tree.map(lambda codes: codes[0], synthesis.result)
     what = f"synthesise ({starts} starts, best fidelity {float(synthesis.fidelity[0]):.6g})"
-    return throw_if_failed(synthesis, best, what=what) if throw else synthesis
+    return throw_if_failed(synthesis, best, what=what)
 
 
 @eqx.filter_jit
@@ -204,10 +213,10 @@ def _run(plant, key, deviations, tolerance, max_iterations, *, num_starts, batch
     return jax.tree.map(lambda leaf: leaf[order], found)
 
 
-def _basis(basis: Any, num_slices: int) -> np.ndarray:
+def _basis(basis: Any, num_slices: int) -> Any:
     if basis is None:
         return np.eye(num_slices)
-    shapes = checks.as_numbers(basis, "basis")
+    shapes = basis if checks.is_tracer(basis) else checks.as_numbers(basis, "basis")
     if shapes.ndim != 2 or shapes.shape[0] != num_slices or not shapes.shape[1]:
         raise InputError(
             f"Argument basis must have shape [{num_slices}, M] (one row for each slice), but has "
@@ -216,16 +225,16 @@ def _basis(basis: Any, num_slices: int) -> np.ndarray:
     return shapes
 
 
-def _bounds(bound: Any, num_generators: int) -> np.ndarray:
+def _bounds(bound: Any, num_generators: int, dtype) -> Float[Array, " G"]:
     if bound is None:
-        return np.full(num_generators, np.inf)
-    limits = np.asarray(checks.positive(bound, "bound"), float)
+        return jnp.full(num_generators, jnp.inf, dtype)
+    limits = jnp.asarray(checks.positive(bound, "bound"), dtype)
     if limits.shape not in ((), (num_generators,)):
         raise InputError(
             f"Argument bound must be a number or hold {num_generators} numbers, one for each "
             f"generator, but has shape {list(limits.shape)}."
         )
-    return np.broadcast_to(limits, (num_generators,))
+    return jnp.broadcast_to(limits, (num_generators,))
 
 
 def _check_memory(n: int, num_generators: int, num_slices: int, num_starts: int, lanes: int):

@@ -59,11 +59,16 @@ class Chooser:
 
     def _rows(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Trial and rung -> status, chunk and objective."""
-        names = {row["column_name"] for row in self.store.table("DESCRIBE rows")}
-        objective = f'"{self.sweep.objective}"' if self.sweep.objective in names else "NULL"
-        chunk = "chunk" if "chunk" in names else "NULL"
-        query = f"SELECT trial, rung, status, {chunk} AS chunk, {objective} AS objective FROM rows"
-        return {(row["trial"], row["rung"]): row for row in self.store.table(query)}
+        with self.store.connection() as connection:
+            described = connection.execute("DESCRIBE rows").fetchall()
+            names = {name for name, *_ in described}
+            wanted = [
+                f'"{name}"' if name in names else "NULL"
+                for name in ("trial", "rung", "status", "chunk", self.sweep.objective)
+            ]
+            rows = connection.execute(f"SELECT {', '.join(wanted)} FROM rows").fetchall()
+        columns = ("status", "chunk", "objective")
+        return {row[:2]: dict(zip(columns, row[2:], strict=True)) for row in rows}
 
     # -- successive halving ---------------------------------------------------------------------
 

@@ -112,16 +112,17 @@ class Executor:
 
     def _check_names(self, outcome: Outcome) -> None:
         """Metrics and fields are columns of one table."""
-        names = [*outcome.metrics, *outcome.curves]
+        curves = [f"{name}_curve" for name in outcome.curves]
         fields = self.sweep.task.hints()
         for name in outcome.metrics:
-            if name in fields or name in RESERVED:
+            if name in fields or name in RESERVED or name in curves:
                 raise InputError(
                     f"metric {name!r}: is the name of a field or a column already; rename it"
                 )
         if self.sweep.objective not in outcome.metrics:
             raise InputError(
-                f"objective: {self.sweep.objective!r} is no metric; use one of {', '.join(names)}"
+                f"objective: {self.sweep.objective!r} is no metric; use one of "
+                f"{', '.join(outcome.metrics)}"
             )
 
     def run(
@@ -251,7 +252,7 @@ def _row(outcome: Outcome, lane: int) -> dict[str, Any]:
     """Status, metrics and curves of a lane."""
     code = result_name(jax.tree.map(lambda leaf: leaf[lane], outcome.result))
     metrics = {name: values[lane].item() for name, values in outcome.metrics.items()}
-    curves = {name: values[lane].tolist() for name, values in outcome.curves.items()}
+    curves = {f"{name}_curve": values[lane].tolist() for name, values in outcome.curves.items()}
     status, reason = "ok", ""
     nan = [name for name, value in metrics.items() if value != value]
     if code in ("not_finite", "diverged") or (code == "successful" and nan):

@@ -72,7 +72,7 @@ def sweep(
     changed = store.create(definition)
     if changed:
         say(f"the definition has changed ({', '.join(changed)}): new points are added")
-    with store.head() as token, _signals(store, token) as stopped:
+    with store.head() as token, _signals(store) as stopped:
         job = Job(definition, store.folder, token, checkpoint_seconds)
         head = _Head(job, store, launcher, lanes, say, stopped)
         try:
@@ -111,6 +111,8 @@ class _Head:
 
     def round(self, batch: Batch) -> bool:
         """Run trials that are missing, as far as it goes; return whether to look for more."""
+        # a worker that was given up but lives on must not store what is given out again
+        self.job = self.job._replace(token=self.store.renew())
         refused = [t for t in batch.trials if t.refusal and t.id in batch.missing]
         if refused:
             self._fail(refused, "refused", {trial.id: trial.refusal for trial in refused})
@@ -118,7 +120,7 @@ class _Head:
         for group, members in groups_of(batch.trials).items():
             if all(trial.id not in batch.missing for trial in members):
                 continue
-            plan = self._plan(group, members)
+            plan = self._plan(group, members, batch)
             if plan is None:
                 continue
 
@@ -140,13 +142,15 @@ class _Head:
             chunks += whole + packed(rest)
         chunks = self._apart(chunks)
         known = {chunk.id: chunk for chunk in chunks}
+        if self.stopped():  # while the token was renewed
+            return False
         reports = self.launcher.run(self.job, chunks, lambda: bool(self.stopped()))
         for number, report in enumerate(reports, 1):
             self._judge(report, known[report.chunk])
             self.say(f"{number} of {len(chunks)} chunks")
         return not self.stopped()
 
-    def _plan(self, group: str, members: Sequence[Trial]) -> GroupPlan | None:
+    def _plan(self, group: str, members: Sequence[Trial], batch: Batch) -> GroupPlan | None:
         """Lanes of a group; a program that cannot be made fails its trials."""
         if group in self.plans:
             return self.plans[group]
@@ -156,7 +160,8 @@ class _Head:
                 self.job, members[0], len(members), lanes=self.lanes
             )
         except InputError as error:
-            self._fail(members, "refused", dict.fromkeys([t.id for t in members], str(error)))
+            missing = [trial for trial in members if trial.id in batch.missing]
+            self._fail(missing, "failed", dict.fromkeys(batch.missing, str(error)), batch.rung)
             return None
         return self.plans[group]
 
@@ -216,7 +221,7 @@ class _Head:
 
 
 @contextlib.contextmanager
-def _signals(store: Store, token: str) -> Iterator[Callable[[], int]]:
+def _signals(store: Store) -> Iterator[Callable[[], int]]:
     """While within, SIGTERM and SIGINT ask the workers to stop; a second one ends at once."""
     seen = 0
 
@@ -228,7 +233,7 @@ def _signals(store: Store, token: str) -> Iterator[Callable[[], int]]:
             return
         seen = number
         with contextlib.suppress(StorageError):
-            store.ask_to_stop(token)
+            store.ask_to_stop()
 
     old: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

@@ -7,14 +7,18 @@ from typing import Any
 import jax
 
 from geojax._core import checks
+from geojax._core.errors import DeviceError, GeojaxError, InputError
 from geojax.sweeps.execute import Executor
 from geojax.sweeps.trials import Trial, pack
 
 # Share of the memory that lanes may fill.
 MEMORY_SHARE = 0.8
-# Lanes beyond these bring nothing: a CPU is full long before, a GPU by then.
-MOST_LANES = {"cpu": 64}
+# Lanes beyond these bring nothing: a CPU is full with one, a GPU by then.
+MOST_LANES = {"cpu": 16}
 MOST_LANES_ELSEWHERE = 4096
+# On a CPU lanes run one after another, or so many in lockstep, whichever a segment shows to be
+# faster; that is tried where the work is so many times longer than compiling.
+CPU_WIDTH, LONG, LEAST_SEGMENTS = 8, 4.0, 4
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,30 @@ def plan_group(
         workers: that share them.
         lanes: of a chunk, instead.
         timed: also run the first segment of one chunk, for an estimate of the time.
+
+    Raises:
+        InputError: the task cannot make its program.
     """
+    try:
+        return _plan(executor, trial, count, workers=workers, lanes=lanes, timed=timed)
+    except GeojaxError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:500]
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+            raise DeviceError(f"out of memory ({text[:200]}); give fewer lanes") from error
+        raise InputError(f"the task raised {type(error).__name__}: {text}") from error
+
+
+def _plan(
+    executor: Executor,
+    trial: Trial,
+    count: int,
+    *,
+    workers: int,
+    lanes: int | None,
+    timed: bool,
+) -> GroupPlan:
     program = executor.program(trial)
     device = executor.device or jax.devices()[0]
     on_cpu = device.platform == "cpu"
@@ -72,7 +99,7 @@ def plan_group(
         size = min(share, MOST_LANES.get(device.platform, MOST_LANES_ELSEWHERE))
     else:
         size = min(checks.count(lanes, "lanes"), count)
-    width = 1 if on_cpu and not program.lockstep else size
+    width = 1 if on_cpu else size
     compiled = executor.compiled(trial, size, width)
     room = MEMORY_SHARE * available_memory(device) / (workers if on_cpu else 1)
     while lanes is None and compiled.num_bytes > room and size > 1:
@@ -82,6 +109,17 @@ def plan_group(
         width = min(width, size)
         compiled = executor.compiled(trial, size, width)
     chunks = -(-count // size)
+    seconds = None
+    comparable = on_cpu and size > 1 and program.num_segments >= LEAST_SEGMENTS
+    if timed or comparable:
+        seconds = chunks * _time(executor, trial, size, width)
+    if comparable and seconds is not None and seconds / workers > LONG * compiled.seconds:
+        # small arrays are faster in lockstep, large ones one lane after another
+        wide = min(CPU_WIDTH, size)
+        other = executor.compiled(trial, size, wide)
+        lockstep = chunks * _time(executor, trial, size, wide)
+        if lockstep < seconds:
+            width, compiled, seconds = wide, other, lockstep
     return GroupPlan(
         group=trial.group,
         trials=count,
@@ -90,7 +128,7 @@ def plan_group(
         chunks=chunks,
         num_bytes=compiled.num_bytes,
         compile_seconds=compiled.seconds,
-        seconds=chunks * _time(executor, trial, size, width) if timed else None,
+        seconds=seconds,
     )
 
 

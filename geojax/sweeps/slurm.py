@@ -22,6 +22,7 @@ from geojax.sweeps.remote import AbstractRemote, Answers, Starts
 from geojax.sweeps.store import Store
 
 CLUSTERS = ("slurm", "local")
+_JOBS = 4
 # Seconds between two looks at the folder.
 _LOOK = 0.2
 # Seconds in which jobs may end by themselves before they are cancelled.
@@ -43,7 +44,7 @@ class Slurm(AbstractRemote):
         logs: folder for scripts, outputs, orders and answers.
         cluster: "slurm", or "local" for processes of this machine; Slurm where it is installed by
             default.
-        workers: jobs at once.
+        workers: jobs at once; four by default.
         timeout_min: minutes that a job may take before it is queued again.
         partition: of the cluster.
         gpus_per_node, cpus_per_task: that a job is given.
@@ -59,7 +60,7 @@ class Slurm(AbstractRemote):
 
     logs: str | Path
     cluster: str | None = None
-    workers: int = 1
+    workers: int | None = None
     timeout_min: int = 60
     partition: str | None = None
     gpus_per_node: int = 0
@@ -67,6 +68,8 @@ class Slurm(AbstractRemote):
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        if self.workers is None:
+            self.workers = _JOBS
         for name in ("workers", "timeout_min", "cpus_per_task"):
             checks.count(getattr(self, name), name)
         checks.count(self.gpus_per_node, "gpus_per_node", least=0)
@@ -81,6 +84,7 @@ class Slurm(AbstractRemote):
 
     @property
     def num_workers(self) -> int:
+        assert self.workers is not None
         return self.workers
 
     def answers(
@@ -104,7 +108,7 @@ class Slurm(AbstractRemote):
                 # a job that was preempted as it answered does so twice
                 if number in waiting:
                     yield waiting.pop(number), answer
-            missing = min(self.workers, len(waiting)) - len(self._jobs)
+            missing = min(self.num_workers, len(waiting)) - len(self._jobs)
             if missing > 0:
                 self._submit(desk, missing)
             if waiting:

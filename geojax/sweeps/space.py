@@ -33,8 +33,8 @@ class Range:
         InputError: ends that are not finite or not in order, or not positive on a "log" scale.
     """
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     num: int | None = None
     scale: str = "linear"
 

@@ -43,6 +43,8 @@ class Store:
     def __init__(self, folder: str | Path):
         self.folder = files.checked_path(folder, "folder")
         self.parts = self.folder / PARTS
+        self._token = ""
+        self._database: Any = None
 
     # -- the definition -------------------------------------------------------------------------
 
@@ -65,10 +67,7 @@ class Store:
                 changed = _differences(self._definition(), sweep.to_dict(), place)
             except StorageError as error:
                 self.put_aside(place, error)
-        elif self.folder.is_dir() and any(
-            name not in (PARTS, DAMAGED, HEAD) and not name.startswith(".")
-            for name in os.listdir(self.folder)
-        ):
+        elif self.folder.is_dir() and os.listdir(self.folder) and not self.parts.is_dir():
             raise InputError(f"{self.folder}: holds other files and no sweep; give another folder")
         with files.storage_errors(self.folder):
             for name in (PARTS, CHECKPOINTS, ATTEMPTS):
@@ -93,6 +92,12 @@ class Store:
         if not (self.folder / DEFINITION).exists():
             raise InputError(f"{self.folder}: holds no sweep; give the folder of one")
         return from_dict(self._definition(), str(self.folder / DEFINITION))
+
+    def x64(self) -> bool:
+        """The precision of the sweep, which has to be known before any array is made."""
+        if not (self.folder / DEFINITION).exists():
+            raise InputError(f"{self.folder}: holds no sweep; give the folder of one")
+        return bool(self._definition()["x64"])
 
     def _definition(self) -> dict[str, Any]:
         return self._read(DEFINITION)
@@ -152,21 +157,27 @@ class Store:
                     f"{self.folder}: its file system has no locks ({error.strerror}); two heads "
                     "could not be told apart there: give a folder on another one"
                 ) from error
-            token = secrets.token_hex(8)
-            with self._exclusive():
-                self._sign(token, stop=False)
+            token = self.renew()
             self._sweep_up()
             yield token
         finally:
             os.close(lock)
 
-    def _sign(self, token: str, *, stop: bool) -> None:
-        me = {"token": token, "process": os.getpid(), "host": socket.gethostname(), "stop": stop}
+    def renew(self) -> str:
+        """A new token for the head: what was given out with an older one is refused from now on."""
+        self._token = secrets.token_hex(8)
+        with self._exclusive():
+            self._sign(stop=False)
+        return self._token
+
+    def _sign(self, *, stop: bool) -> None:
+        me = {"token": self._token, "stop": stop}
+        me |= {"process": os.getpid(), "host": socket.gethostname()}
         files.write_json(self.folder / HEAD, me)
 
-    def ask_to_stop(self, token: str) -> None:
-        """Ask all workers of a head to stop at their next segment."""
-        self._sign(token, stop=True)
+    def ask_to_stop(self) -> None:
+        """Ask all workers of this head to stop at their next segment."""
+        self._sign(stop=True)
 
     def is_stopped(self, token: str) -> bool:
         """Whether the head with this token asks to stop, or another has taken over."""
@@ -294,18 +305,20 @@ class Store:
     def connection(self) -> Iterator[Any]:
         """A connection of DuckDB in memory with the views `rows` and `trials`."""
         duckdb = import_duckdb()
-        parts = [str(path) for path in self.whole_parts()]
-        with duckdb.connect(":memory:") as connection:
+        parts = [_text(path) for path in self.whole_parts()]
+        if self._database is None:
+            # a connection takes longer to make than a small table to read
+            self._database = duckdb.connect(":memory:")
+        with self._database.cursor() as connection:
             if parts:
-                relation = connection.read_parquet(parts, union_by_name=True)
-                relation.create_view("stored")
-                source = "SELECT DISTINCT ON (trial, rung) * FROM stored ORDER BY trial, rung"
+                stored = f"read_parquet([{', '.join(parts)}], union_by_name = true)"
+                source = f"SELECT DISTINCT ON (trial, rung) * FROM {stored} ORDER BY trial, rung"
             else:
                 empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _EMPTY.items())
                 source = f"SELECT {empty} WHERE false"
-            connection.execute(f"CREATE VIEW rows AS {source}")
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {source}")
             connection.execute(
-                "CREATE VIEW trials AS SELECT DISTINCT ON (trial) * FROM rows "
+                "CREATE OR REPLACE TEMP VIEW trials AS SELECT DISTINCT ON (trial) * FROM rows "
                 "ORDER BY trial, rung DESC"
             )
             yield connection
@@ -333,7 +346,7 @@ class Store:
     def forgive(self, chunk: str, attempt: int) -> None:
         """Count an attempt no longer: it has got somewhere, or was asked to stop."""
         path = self.folder / ATTEMPTS / f"{chunk}-{attempt}"
-        with contextlib.suppress(FileNotFoundError), files.storage_errors(path):
+        with files.storage_errors(path), contextlib.suppress(FileNotFoundError):
             path.rename(path.with_name(f"{path.name}.forgiven"))
 
 
@@ -369,7 +382,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             [[_cell(row.get(name), kinds[name]) for name in names] for row in rows],
         )
         try:
-            connection.execute(f"COPY part TO '{_quoted(path)}' (FORMAT parquet)")
+            connection.execute(f"COPY part TO {_text(path)} (FORMAT parquet)")
         except duckdb.Error as error:
             raise StorageError(f"{path.parent}: cannot be written ({error}); free space") from error
 
@@ -400,8 +413,9 @@ def _cell(value: Any, kind: str) -> Any:
     return float(value) if kind == "DOUBLE" else value
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _text(path: Path) -> str:
+    """A path in a query."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], place: Path) -> list[str]:

@@ -153,6 +153,8 @@ def test_what_speaks_against_a_length_is_said():
     warn({"conjugate_time": 1.0, "num_agreed": 2}, options)  # warnings are errors here
     with pytest.warns(UserWarning, match=r"conjugate point lies before the end \(at 0.8 of 1\)"):
         warn({"conjugate_time": 0.8, "num_agreed": 2}, options)
+    with pytest.warns(UserWarning, match="too long to count conjugate points"):
+        warn({"conjugate_time": math.nan, "num_agreed": 2}, options)
     with pytest.warns(UserWarning, match="only one start found this length"):
         warn({"conjugate_time": math.inf, "num_agreed": 1}, options)
 

@@ -193,6 +193,15 @@ class TestProductFormulas:
         assert len(formula.circuit.operations) == 3
         assert trotterise(Controls([[0.3]], ["Z"], 1.0)).error < 1e-14
 
+    def test_rounding_makes_no_gates(self):
+        """A path that turns about one string has noise along the others."""
+        noise = 1e-9 * np.random.default_rng(0).normal(size=(2, 15))
+        noise[:, 3] += 0.4
+        labels = PauliPenalty(2).labels[1:]
+        formula = trotterise(Controls(noise, labels, 1.0, drift={"ZZ": 1e-10, "XX": 0.2}))
+        assert set(formula.circuit.counts()) == {"X", "XX"}
+        assert 1e-10 < formula.error < 1e-7  # measured with what was left out
+
     def test_halves_that_meet_are_one_rotation(self):
         # a b b a a b b a
         controls = Controls([[0.3, 0.4]], ["XI", "ZZ"], 1.0)

@@ -116,6 +116,39 @@ def test_a_file_gives_back_the_same_controls(controls, tmp_path, ending):
     assert load_controls(path).drift is None
 
 
+def test_pruning_leaves_out_what_is_rounding():
+    noisy = Controls([[0.3, 1e-9, 0.0], [-0.5, 1e-10, 2e-9]], LABELS, [1.0, 2.0], drift={"YX": 0.3})
+    pruned = noisy.pruned()
+    assert pruned.labels == ("XI",)
+    np.testing.assert_array_equal(pruned.coefficients, [[0.3], [-0.5]])
+    np.testing.assert_array_equal(pruned.durations, noisy.durations)
+    np.testing.assert_array_equal(pruned.drift, noisy.drift)
+    assert Controls(np.zeros((2, 3)), LABELS).pruned().labels == ("XI",)
+    # not all that is small is rounding
+    assert Controls([[1.0, 1e-7]], LABELS[:2]).pruned().labels == LABELS[:2]
+    with pytest.raises(InputError, match="cannot be pruned"):
+        jax.jit(lambda c: Controls(c, LABELS).pruned().coefficients)(jnp.ones((1, 3)))
+
+
+def test_turns_beyond_the_exponential_are_refused():
+    far = Controls([[4095.0]], ["X"], 1.0)
+    angle = np.cos(4095.0), -1j * np.sin(4095.0)
+    np.testing.assert_allclose(far.unitary()[0], angle, atol=1e-10)
+    with pytest.raises(InputError, match=r"Slice 1 .* turns by up to 4100 radians, more than 4096"):
+        Controls([[1.0, 2.0], [4.0, 2045.0]], ["X", "Z"], 2.0, drift={"Y": 1.0})
+
+
+def test_gradient_in_a_drift_by_string():
+    def overlap(strength):
+        controls = Controls([[0.3, -0.2, 0.9]], LABELS, 1.0, drift={"YX": strength, "IZ": 0.4})
+        return jnp.abs(jnp.trace(jnp.asarray(gate("cx")) @ controls.unitary())) ** 2
+
+    h = 1e-5
+    slope = (overlap(0.3 + h) - overlap(0.3 - h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(overlap)(0.3), slope, rtol=1e-7)
+    assert abs(float(slope)) > 1e-2
+
+
 def test_gradient_of_the_end_against_differences(controls):
     @jax.jit
     def overlap(values, durations):

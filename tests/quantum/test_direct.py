@@ -1,5 +1,6 @@
 """Controls shortened without geodesics, and what they say of complexity."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from systems.groups import BergerSphere
 
 from geojax._core.errors import InputError, NumericalError
 from geojax.metrics import PauliPenalty
-from geojax.quantum import nielsen_complexity, shortest_controls
+from geojax.quantum import gate, nielsen_complexity, shortest_controls
 
 
 def test_never_below_the_closed_form_and_close():
@@ -27,6 +28,30 @@ def test_never_below_the_closed_form_and_close():
     assert found.length < 2.0 * angle
     with pytest.raises(InputError, match="order"):
         shortest_controls(target, sphere.metric, order=3)
+
+
+def test_single_precision():
+    found = shortest_controls(
+        gate("s").astype(np.complex64), PauliPenalty(1, [1.0, 4.0, 1.0]), num_slices=4, num_starts=4
+    )
+    assert found.length.dtype == jnp.float32
+    assert abs(float(found.length) - np.pi / 4) < 1e-4
+    assert found.infidelity < 1e-5
+
+
+def test_traced_targets():
+    metric, options = PauliPenalty(1, [1.0, 1.0, 4.0]), {"num_slices": 4, "num_starts": 4}
+
+    @jax.jit
+    def length(target, tolerance):
+        return shortest_controls(target, metric, tolerance=tolerance, **options).length
+
+    # straight along the dear axis
+    np.testing.assert_allclose(length(jnp.asarray(gate("rz", 0.5)), 1e-10), 0.5, atol=1e-9)
+    with pytest.raises(InputError, match="must not be traced"):
+        jax.jit(lambda p: shortest_controls("h", PauliPenalty(1, p)).length)(jnp.ones(3))
+    with pytest.raises(InputError, match="forbids all strings"):
+        shortest_controls("h", PauliPenalty(1, [np.inf] * 3))
 
 
 @pytest.mark.slow

@@ -84,9 +84,11 @@ def test_a_gate_is_the_callers_own():
         (lambda: as_target(np.diag([1.0, np.nan])), "entry \\[1, 1\\] is"),
         (lambda: as_target("cnott", name="gate"), "did you mean 'cnot'"),
         (lambda: local_strings(2, 3), "at most the number of qubits"),
-        (lambda: local_strings(3, edges=[(0, 3)]), "entry 0 is \\(0, 3\\)"),
-        (lambda: local_strings(3, edges=[(0, 1), (1, 1)]), "different qubits"),
-        (lambda: local_strings(3, 3, edges=[(0, 1)]), "needs max_weight = 2"),
+        (lambda: local_strings(3, coupling=[(0, 3)]), "entry 0 is \\(0, 3\\)"),
+        (lambda: local_strings(3, coupling=[(0, 1), (1, 1)]), "different qubits .* entry 1 is"),
+        (lambda: local_strings(3, coupling="01"), "pairs of qubits such as"),
+        (lambda: local_strings(3, coupling=np.array([0, 1])), "entry 0 is 0"),
+        (lambda: local_strings(3, 3, coupling=[(0, 1)]), "needs max_weight = 2"),
         (lambda: local_strings(40), "num_qubits = 40"),
     ],
 )
@@ -136,7 +138,7 @@ def test_a_traced_target_is_the_same_and_differentiable():
 
 def test_local_strings_on_a_graph():
     assert len(local_strings(5)) == 15 + 90
-    line = local_strings(3, edges=[[1, 0], (1, 2), (0, 1)])
+    line = local_strings(3, coupling=[[1, 0], (1, 2), (0, 1)])
     assert line[:3] == ("XII", "YII", "ZII")
     assert "ZZI" in line
     assert "IXY" in line

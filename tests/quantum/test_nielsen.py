@@ -242,6 +242,16 @@ def test_gradients():
     assert np.all(np.asarray(found[0]) >= 0)
 
 
+@pytest.mark.slow
+def test_most_starts_come_back():
+    """A third of the starts and more agree on random gates of two qubits."""
+    for seed in range(2):
+        target = unitary_group.rvs(4, random_state=seed)
+        found = nielsen_complexity(target, PauliPenalty(2, [1.0, 8.0]), num_steps=16)
+        assert found.num_converged >= 20
+        assert found.num_agreed >= 5
+
+
 class TestBadInput:
     def test_targets(self):
         metric = PauliPenalty(1)

@@ -205,8 +205,8 @@ def call(target="cx", *arguments, **options):
         (call(np.ones((4, 4))), r"must be unitary, but \|U'U - 1\|"),
         (call("cx", ["XI", "XQ"]), "generators: entry 1 is 'XQ'"),
         (call("cx", ["XII"]), "acts on 3 qubits and not on 2"),
-        (call("cx", ["XI"], edges=[(0, 1)]), "exclude each other"),
-        (call("cx", edges=[(0, 2)]), "pairs of qubits from 0 to 1"),
+        (call("cx", ["XI"], coupling=[(0, 1)]), "exclude each other"),
+        (call("cx", coupling=[(0, 2)]), "pairs of different qubits from 0 to 1"),
         (call("cx", drift={"ZZZ": 1.0}), "drift: entry 0 is 'ZZZ'"),
         (call("cx", bound=0.0), "bound must be positive"),
         (call("cx", ["XI", "IX"], bound=[1.0, 2.0, 3.0]), "hold 2 numbers"),
@@ -224,6 +224,30 @@ def call(target="cx", *arguments, **options):
 def test_refusals_of_synthesis(refused, message):
     with pytest.raises(InputError, match=message):
         refused()
+
+
+def test_traced_arguments():
+    """One program for targets, drifts, bounds and durations."""
+
+    @jax.jit
+    def fidelity_of(target, strength, bound, duration):
+        found = synthesise(
+            target,
+            ["X", "Y"],
+            drift={"Z": strength},
+            bound=bound,
+            duration=duration,
+            num_slices=4,
+            num_starts=4,
+        )
+        return found.fidelity, found.controls().unitary()
+
+    found, unitary = fidelity_of(jnp.asarray(gate("h")), 0.5, jnp.array([3.0, 4.0]), 2.0)
+    assert 1 - 1e-6 <= float(found[0]) <= 1
+    assert abs(fidelity(unitary, gate("h")) - float(found[0])) < 1e-12
+    # out of reach: nothing is raised inside, and the figures say it
+    short, _ = fidelity_of(jnp.asarray(gate("x")), 0.5, jnp.array([0.1, 0.1]), 0.1)
+    assert float(short[0]) < 0.1
 
 
 def test_memory_is_predicted(monkeypatch):

@@ -18,6 +18,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS
 from geojax._core.roles import Role, roles
+from geojax.io.toml import convert
 
 
 class Outcome(eqx.Module):
@@ -25,7 +26,7 @@ class Outcome(eqx.Module):
 
     Attributes:
         metrics: name -> number.
-        curves: name -> numbers `[k]`, such as the loss of each epoch.
+        curves: name -> numbers `[k]`, such as the loss of each epoch; column `name_curve`.
         result: result code.
     """
 
@@ -43,8 +44,6 @@ class Program(NamedTuple):
         advance: `(shared, lane, state) -> state`, one segment further.
         finish: `(shared, lane, state) -> Outcome`, at the end or, to choose who goes on, before.
         num_segments: how often to advance; 0 where `finish` does it all.
-        lockstep: whether lanes take the same steps. Where each iterates until it has converged, a
-            batch waits for its slowest lane, which a CPU does not make up for.
     """
 
     shared: PyTree
@@ -52,7 +51,6 @@ class Program(NamedTuple):
     advance: Callable[[PyTree, PyTree, PyTree], PyTree]
     finish: Callable[[PyTree, PyTree, PyTree], Outcome]
     num_segments: int = 0
-    lockstep: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +95,10 @@ class AbstractTask(abc.ABC):
         Raises:
             InputError: a value that cannot be.
         """
-        return self.config(**values)
+        hints = self.hints()
+        # JSON knows no tuples, and no floats that are whole
+        given = {name: convert(v, hints[name], name) for name, v in values.items()}
+        return self.config(**given)
 
     def values(self, config: Any) -> dict[str, Any]:
         """All fields of a configuration as plain values, as JSON has them."""
@@ -126,7 +127,6 @@ class FunctionTask(AbstractTask):
         config: dataclass of a point.
         objective: the entry by which points are compared.
         maximise: whether more of it is better.
-        lockstep: see `Program`.
 
     Example:
         >>> import dataclasses
@@ -150,7 +150,6 @@ class FunctionTask(AbstractTask):
     config: type  # pyright: ignore[reportIncompatibleVariableOverride]
     objective: str  # pyright: ignore[reportIncompatibleVariableOverride]
     maximise: bool = False  # pyright: ignore[reportIncompatibleVariableOverride]
-    lockstep: bool = True
 
     def lane(self, config: Any) -> PyTree:
         kinds = self.hints()
@@ -186,7 +185,7 @@ class FunctionTask(AbstractTask):
         def start(shared, lane, key):
             return key
 
-        return Program((), start, lambda shared, lane, state: state, finish, 0, self.lockstep)
+        return Program((), start, lambda shared, lane, state: state, finish)
 
     def fingerprint(self, config: Any) -> dict[str, Any]:
         # another function gives other results, under whatever name

@@ -124,7 +124,7 @@ class MatchTask(AbstractTask):
         def start(shared, lane, key):
             return ()
 
-        return Program((), start, lambda shared, lane, state: state, finish, lockstep=False)
+        return Program((), start, lambda shared, lane, state: state, finish)
 
     def fingerprint(self, config: MatchConfig) -> dict[str, Any]:
         return {
