@@ -20,6 +20,7 @@ from geojax.io import files
 from geojax.sweeps.launch import Job, order_of
 from geojax.sweeps.remote import AbstractRemote, Answers, Starts
 from geojax.sweeps.store import Store
+from geojax.sweeps.work import Report
 
 CLUSTERS = ("slurm", "local")
 _JOBS = 4
@@ -212,17 +213,21 @@ class Clerk:
         (place / "begun" / name).write_text(unfit)
         if unfit:
             return
-        store, token = Store(common["folder"]), common["token"]
+        store = Store(common["folder"])
         since = time.monotonic()
-        while time.monotonic() - since < idle and not store.is_stopped(token):
+        while time.monotonic() - since < idle:
             taken = _take(place, name)
             if taken is None:
                 if not place.is_dir():
                     return
                 time.sleep(_LOOK)
                 continue
+            order = files.read_json(taken)
             try:
-                answer = run_aside(files.read_json(taken))
+                if "chunk" in order and store.is_stopped(order["token"]):
+                    answer = Report(order["chunk"]["id"], "stopped")._asdict()
+                else:
+                    answer = run_aside(order)
             except SystemExit as ended:
                 # it is queued again: what is at work is not to be waited for
                 os._exit(ended.code & 0xFF if isinstance(ended.code, int) else 1)
