@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from geojax import viz
 from geojax.sweeps import Results
 
 HERE = Path(__file__).parent
@@ -91,9 +90,9 @@ def main() -> int:
                 "points": sum(results.status()["by_status"].values()),
                 **results.status()["by_status"],
                 "seconds": seconds,
-                "computing_seconds": results.table("SELECT sum(seconds) AS s FROM trials")[0]["s"],
-                "chunks": results.table("SELECT count(DISTINCT chunk) AS n FROM trials")[0]["n"],
-                "largest_deviation": results.table("SELECT max(deviation) AS d FROM trials")[0]["d"],
+                **results.table("SELECT sum(seconds) AS computing_seconds FROM trials")[0],
+                **results.table("SELECT count(DISTINCT chunk) AS chunks FROM trials")[0],
+                **results.table("SELECT max(deviation) AS largest_deviation FROM trials")[0],
             }
             for name, results, seconds in [
                 ("circuits", circuits, circuit_seconds), ("matches", matches, match_seconds),
@@ -124,7 +123,7 @@ def draw(out, distance, prices, residual, energy, scales, weights) -> None:
     axes[0].set(xlabel="price of Z", ylabel="complexity of a random gate")
     axes[0].legend()
     for ax in axes:
-        viz.plain(ax)
+        ax.spines[["top", "right"]].set_visible(False)
     for k in np.linspace(0, len(scales) - 1, 5).astype(int):
         axes[1].loglog(weights, residual[k], label=f"scale {scales[k]:.2g}")
         axes[2].semilogx(weights, energy[k])

@@ -12,7 +12,9 @@ from geojax.sweeps.export import to_mlflow as to_mlflow, to_tensorboard as to_te
 from geojax.sweeps.head import Preempted as Preempted, sweep as sweep
 from geojax.sweeps.launch import AbstractLauncher as AbstractLauncher, InProcess as InProcess
 from geojax.sweeps.processes import Processes as Processes
+from geojax.sweeps.ray import Ray as Ray
 from geojax.sweeps.results import Results as Results
+from geojax.sweeps.slurm import Slurm as Slurm
 from geojax.sweeps.space import Range as Range
 from geojax.sweeps.tasks import (
     AbstractTask as AbstractTask,

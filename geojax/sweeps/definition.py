@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax.io.files import sha256
@@ -74,7 +76,7 @@ class Sweep:
         num_points: how many a random or Sobol design draws.
         seed: of the design, and of the lanes: each takes `fold_in(key(seed), trial)`, and where the
             task has a field `seed` that is neither swept nor fixed, a seed of its own from it.
-        x64: compute in double precision.
+        x64: compute in double precision; as this process does by default.
         objective: the metric by which points are compared; the task's own by default.
         maximise: whether more of it is better; as the task says by default.
         halving: stop most points early.
@@ -100,7 +102,7 @@ class Sweep:
     design: str = "grid"
     num_points: int | None = None
     seed: int = 0
-    x64: bool = False
+    x64: bool | None = None
     objective: str = ""
     maximise: bool | None = None
     halving: Halving | None = None
@@ -132,6 +134,8 @@ class Sweep:
             raise InputError("points: belong to the design 'list', which has no axes; give either")
         if self.points:
             put("points", tuple(self._point(k, point) for k, point in enumerate(self.points)))
+        if self.x64 is None:
+            put("x64", bool(jax.config.read("jax_enable_x64")))
         put("seed", checks.count(self.seed, "seed", least=0))
         if self.maximise is None:
             # of another metric nobody knows which way is up
@@ -226,6 +230,8 @@ def from_dict(table: Mapping[str, Any], where: str = "sweep", folder: Path | Non
     for key, kind in (("halving", Halving), ("proposals", Proposals)):
         if given.get(key) is not None:
             given[key] = kind(**_typed(given[key], kind, f"{where}: {key}"))
+    # what is written down does not depend on who reads it
+    given["x64"] = bool(given.get("x64"))
     given["points"] = tuple(given.get("points") or ())
     for number, point in enumerate(given["points"]):
         if not isinstance(point, Mapping):

@@ -15,6 +15,7 @@ from geojax._core import checks
 from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.sweeps.choose import Batch, Chooser
 from geojax.sweeps.definition import Sweep
+from geojax.sweeps.execute import Stopped
 from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
@@ -87,6 +88,8 @@ def sweep(
             while (batch := chooser.next()) is not None:
                 if not head.round(batch):
                     break
+        except Stopped:
+            pass  # while a program was planned elsewhere; what has asked for it says how to end
         finally:
             launcher.close()
         number = stopped()

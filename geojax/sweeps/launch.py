@@ -114,6 +114,14 @@ class InProcess(AbstractLauncher):
             made = self._executors[number] = Executor(sweep, self._devices[number])
         return made
 
+    def check(self, sweep: Sweep) -> None:
+        if sweep.x64 != jax.config.read("jax_enable_x64"):
+            has, asks = ("single", "double") if sweep.x64 else ("double", "single")
+            raise InputError(
+                f"x64: this process computes in {has} precision, the sweep in {asks}; set "
+                "jax_enable_x64 to what it asks for, or run it in processes"
+            )
+
     def plan(self, job, trial, count, *, lanes=None, timed=False):
         executor = self.executor(job.sweep, 0)
         return plan_group(
@@ -190,7 +198,10 @@ def plan_of(answer: Mapping[str, Any]) -> GroupPlan:
     Raises:
         InputError: the task cannot run.
         Died: the process that planned it did.
+        DeviceError: it cannot work where it is.
     """
+    if "unfit" in answer:
+        raise DeviceError(answer["unfit"])
     if "refused" in answer:
         raise InputError(answer["refused"])
     if "died" in answer:
@@ -199,8 +210,14 @@ def plan_of(answer: Mapping[str, Any]) -> GroupPlan:
 
 
 def report_of(chunk: Chunk, answer: Mapping[str, Any]) -> Report:
-    """The answer to a chunk."""
-    for status, name in (("died", "died"), ("refused", "error")):
+    """The answer to a chunk.
+
+    Raises:
+        DeviceError: its process cannot work where it is.
+    """
+    if "unfit" in answer:
+        raise DeviceError(answer["unfit"])
+    for status in ("died", "memory"):
         if status in answer:
-            return Report(chunk.id, name, answer[status])
+            return Report(chunk.id, status, answer[status])
     return Report(**answer)

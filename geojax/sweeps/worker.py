@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -26,17 +28,19 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         order: what `order_of` gives, and either a "chunk" to run, or a "plan": "trial", "count" and
-            options of `plan_group`.
+            options of `plan_group`, or neither, to see that this process can do its work.
 
     Returns:
-        The fields of a `Report` or of a `GroupPlan`; {"refused": why} where the task cannot run.
+        The fields of a `Report` or of a `GroupPlan`; {"refused": why} where the task cannot run,
+        {"unfit": why} where this process, or its machine, cannot run any.
     """
     jax.config.update("jax_enable_x64", bool(order["x64"]))
     try:
         store = Store(order["folder"])
         sweep = store.sweep()
     except GeojaxError as error:
-        return {"refused": str(error)}
+        # the head has read it: what is missing is missing here
+        return {"unfit": f"a worker on {socket.gethostname()} cannot begin: {error}"}
     key = str(store.folder), sweep.digest()
     if key not in _EXECUTORS:
         _EXECUTORS.clear()
@@ -49,6 +53,8 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
             return dataclasses.asdict(plan_group(executor, trial, **options))
         except InputError as error:
             return {"refused": str(error)}
+    if "chunk" not in order:
+        return {}
     report = carry_out(
         Chunk.from_dict(order["chunk"]),
         executor,
@@ -58,6 +64,24 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
         checkpoint_seconds=order["checkpoint_seconds"],
     )
     return report._asdict()
+
+
+def run_aside(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Do the same in a thread of its own.
+
+    Where a signal ends this process by an exception, as Ray and submitit have it, that is raised in
+    the main thread. In a host callback of the program it would count as an error of the point.
+    """
+    answer: Future[dict[str, Any]] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(run_order(order))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer.result()
 
 
 def main() -> None:
