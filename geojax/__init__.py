@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         quantum as quantum,
         reports as reports,
         shapes as shapes,
+        sweeps as sweeps,
         training as training,
         viz as viz,
     )
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         regress_images as regress_images,
         transport_match as transport_match,
     )
+    from geojax.sweeps import sweep as sweep
     from geojax.training import evaluate as evaluate, fit as fit, predict as predict
 
     __version__: str
@@ -76,6 +78,7 @@ SUBPACKAGES = frozenset(
         "quantum",
         "reports",
         "shapes",
+        "sweeps",
         "training",
         "viz",
     }
@@ -107,6 +110,7 @@ VERBS = {
     "sectional_curvature": "geodesics",
     "shoot": "geodesics",
     "shoot_image": "geodesics",
+    "sweep": "sweeps",
     "tangent_pca": "geodesics",
     "transport_match": "matching",
 }

@@ -19,7 +19,7 @@ from geojax.cli.options import COMMANDS, Options
 if TYPE_CHECKING:
     from geojax.cli.run import Run
 
-DEFECT, INTERRUPTED, TERMINATED = 1, 130, 143
+DEFECT, PREEMPTED, INTERRUPTED, TERMINATED = 1, 75, 130, 143
 
 
 class Terminated(BaseException):
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the name of the program; those of the process if None.
 
     Returns:
-        0 done, 2 bad input, 3 numerical failure, 4 storage, 5 device, 130 interrupted,
-        143 terminated, 1 a defect of geojax itself.
+        0 done, 2 bad input, 3 numerical failure, 4 storage, 5 device, 75 asked to end in
+        the middle of a sweep, 130 interrupted, 143 terminated, 1 a defect of geojax itself.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -90,6 +90,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _fail(run: "Run | None", error: BaseException) -> int:
     """Say what went wrong in one line, leave a result that says so, and give the exit code."""
     code, message = classify(error)
+    if code == TERMINATED and run is not None and run.command == "sweep":
+        code = PREEMPTED  # before its own handler was there; nothing is lost
     if run is not None:
         run.clear_progress()
     print(f"geojax: error: {message}", file=sys.stderr)
@@ -98,7 +100,9 @@ def _fail(run: "Run | None", error: BaseException) -> int:
     if code == InputError.exit_code and not run.begun:
         run.abandon()
         return code
-    status = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(code, "error")
+    status = {INTERRUPTED: "interrupted", TERMINATED: "terminated", PREEMPTED: "preempted"}.get(
+        code, "error"
+    )
     try:
         run.finish(status, run.figures, message, code)
     except StorageError as second:

@@ -12,6 +12,7 @@ import tyro
 from geojax.cli.circuit_options import Circuit
 from geojax.cli.common_options import Common
 from geojax.cli.network_options import Measure, Train
+from geojax.cli.sweep_options import Sweep
 
 Kernel = Literal["gaussian", "cauchy", "laplace", "matern32", "matern52"]
 Fidelity = Literal["landmarks", "mmd", "sinkhorn", "varifold", "currents"]
@@ -292,6 +293,7 @@ Options = (
     | Train
     | Measure
     | Circuit
+    | Sweep
     | Doctor
 )
 
@@ -306,6 +308,7 @@ COMMANDS: dict[str, type[Options]] = {
     "train": Train,
     "measure": Measure,
     "circuit": Circuit,
+    "sweep": Sweep,
     "doctor": Doctor,
 }
 
@@ -348,5 +351,6 @@ def command_type(defaults: dict[str, Options]) -> Any:
 
 __all__ = [
     "COMMANDS", "SYNONYMS", "Apply", "Atlas", "Circuit", "Common", "Demo", "Doctor", "Match",
-    "Measure", "Options", "Population", "Quality", "Regress", "Train", "Transport", "command_type",
+    "Measure", "Options", "Population", "Quality", "Regress", "Sweep", "Train", "Transport",
+    "command_type",
 ]  # fmt: skip

@@ -122,7 +122,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
                 os.fsync(stream.fileno())
             os.chmod(temporary, _permissions(path))
             os.replace(temporary, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             if temporary:
                 with contextlib.suppress(OSError):
@@ -139,7 +139,7 @@ def _permissions(path: Path) -> int:
     return 0o666 & ~mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put a rename on the disk, where the system can sync folders."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -27,6 +27,12 @@ from geojax.reports.population import (
     PopulationView as PopulationView,
     population_section as population_section,
 )
+from geojax.reports.sweep import (
+    SweepView as SweepView,
+    sweep_page as sweep_page,
+    sweep_quantities as sweep_quantities,
+    sweep_sections as sweep_sections,
+)
 from geojax.reports.training import (
     TrainingView as TrainingView,
     training_section as training_section,

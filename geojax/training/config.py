@@ -8,6 +8,7 @@ from typing import Any
 
 from geojax._core import checks
 from geojax._core.errors import InputError
+from geojax._core.roles import Static, Traced
 from geojax.networks import ACTIVATIONS
 
 
@@ -49,22 +50,22 @@ class TrainConfig:
         0.0
     """
 
-    widths: tuple[int, ...] = (128, 128)
-    activation: str = "silu"
-    num_steps: int = 4
-    epochs: int = 60
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    warmup_epochs: int = 5
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    input_noise: float = 0.15
-    energy_weight: float = 0.05
-    energy_warmup_epochs: int = 0
-    ema_decay: float = 0.0
-    validation_fraction: float = 0.0
-    patience: int = 0
-    seed: int = 0
+    widths: Static[tuple[int, ...]] = (128, 128)
+    activation: Static[str] = "silu"
+    num_steps: Static[int] = 4
+    epochs: Static[int] = 60
+    batch_size: Static[int] = 128
+    learning_rate: Traced[float] = 3e-3
+    warmup_epochs: Traced[int] = 5
+    weight_decay: Traced[float] = 0.0
+    clip_norm: Traced[float] = 1.0
+    input_noise: Traced[float] = 0.15
+    energy_weight: Traced[float] = 0.05
+    energy_warmup_epochs: Traced[int] = 0
+    ema_decay: Traced[float] = 0.0
+    validation_fraction: Static[float] = 0.0
+    patience: Static[int] = 0
+    seed: Traced[int] = 0
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -246,7 +246,7 @@ class Mixture(AbstractRegulariser):
 
     Args:
         regularisers: what to add.
-        weights: of each, at least zero.
+        weights: of each, at least zero; a traced one is never left out.
 
     Example:
         >>> import jax.numpy as jnp
@@ -258,9 +258,13 @@ class Mixture(AbstractRegulariser):
     """
 
     regularisers: tuple[AbstractRegulariser, ...]
-    weights: tuple[float, ...] = eqx.field(static=True)
+    weights: tuple[float | Float[Array, ""], ...]
 
-    def __init__(self, regularisers: Sequence[AbstractRegulariser], weights: Sequence[float]):
+    def __init__(
+        self,
+        regularisers: Sequence[AbstractRegulariser],
+        weights: Sequence[float | Float[Array, ""]],
+    ):
         if len(regularisers) != len(weights):
             raise InputError(
                 f"Argument weights must hold one number for each of {len(regularisers)} "
@@ -268,9 +272,13 @@ class Mixture(AbstractRegulariser):
             )
         for weight in weights:
             checks.non_negative(weight, "weights")
-        kept = [pair for pair in zip(regularisers, weights, strict=True) if pair[1] > 0]
+        kept = [
+            (regulariser, weight if checks.is_tracer(weight) else float(weight))
+            for regulariser, weight in zip(regularisers, weights, strict=True)
+            if checks.is_tracer(weight) or weight > 0
+        ]
         self.regularisers = tuple(regulariser for regulariser, _ in kept)
-        self.weights = tuple(float(weight) for _, weight in kept)
+        self.weights = tuple(weight for _, weight in kept)
 
     @property
     def costs(self) -> Mapping[str, Any]:

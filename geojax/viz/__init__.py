@@ -30,6 +30,7 @@ from geojax.viz.quantum import (
     plot_pauli_weights as plot_pauli_weights,
     plot_pulses as plot_pulses,
 )
+from geojax.viz.scales import ranking as ranking
 from geojax.viz.shapes import (
     as_plane as as_plane,
     plot_area_change as plot_area_change,
@@ -55,6 +56,12 @@ from geojax.viz.surfaces import (
     plot_surface as plot_surface,
     plot_surfaces as plot_surfaces,
     principal_views as principal_views,
+)
+from geojax.viz.sweeps import (
+    plot_effect as plot_effect,
+    plot_parallel as plot_parallel,
+    plot_rungs as plot_rungs,
+    plot_runs as plot_runs,
 )
 from geojax.viz.trajectories import (
     Plane as Plane,

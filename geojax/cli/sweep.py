@@ -1,0 +1,308 @@
+"""`geojax sweep`: plan, run and look at many points of a task."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+from geojax._core.errors import InputError, NumericalError
+from geojax.cli.naming import named_options
+from geojax.cli.run import Run, clean, versions
+from geojax.cli.sweep_options import Sweep
+
+# Columns of a leaderboard beside fields and metrics.
+SHOWN = ("trial", "status", "deviation")
+# Reasons for failed points that are printed.
+REASONS = 5
+
+
+def run(options: Sweep, run: Run) -> dict[str, Any]:
+    """Do what is asked for; return the figures of the result."""
+    if options.overwrite:
+        raise InputError("--overwrite: a sweep is never overwritten; give another --out")
+    with named_options(options):
+        return ACTIONS[options.action](options, run)
+
+
+# -- before and while it runs ---------------------------------------------------------------------
+
+
+def definition_of(options: Sweep) -> Any:
+    """The definition in a file, in the precision that is asked for."""
+    import jax
+
+    from geojax.sweeps import read_sweep
+
+    if Path(options.place).is_dir():
+        raise InputError(
+            f"{options.place}: is a folder; {options.action} takes a definition (resume goes on in "
+            "a folder)"
+        )
+    precise(read_sweep_x64(options))
+    definition = read_sweep(options.place)
+    if options.x64:
+        definition = dataclasses.replace(definition, x64=True)
+    assert jax.config.read("jax_enable_x64") == definition.x64
+    return definition
+
+
+def read_sweep_x64(options: Sweep) -> bool:
+    """The precision, which has to be known before any array is made."""
+    from geojax.io.toml import read_toml
+
+    return options.x64 or read_toml(options.place).get("x64") is True
+
+
+def precise(x64: bool) -> None:
+    """Compute in double or single precision from here on."""
+    import jax
+
+    jax.config.update("jax_enable_x64", x64)
+
+
+def plan(options: Sweep, run: Run) -> dict[str, Any]:
+    """Say what a sweep will take."""
+    from geojax.sweeps import InProcess
+    from geojax.sweeps.launch import Job
+    from geojax.sweeps.trials import groups_of, trials_of
+
+    definition = definition_of(options)
+    if definition.proposals is not None:
+        raise InputError(
+            "proposals: are not known before they are made; plan one of their batches with "
+            "design = 'random' and num_points"
+        )
+    trials = trials_of(definition)
+    launcher, job = InProcess(), Job(definition, Path(), "", options.checkpoint_seconds)
+    groups = []
+    for members in groups_of(trials).values():
+        run.progress(f"compiling the program of {len(members)} points")
+        groups.append(launcher.plan(job, members[0], len(members), lanes=options.lanes, timed=True))
+    run.clear_progress()
+    refused = [trial for trial in trials if trial.refusal]
+    figures = {
+        "points": len(trials),
+        "compilations": len(groups),
+        "chunks": sum(group.chunks for group in groups),
+        "refused": len(refused),
+        "memory_bytes": max((group.num_bytes for group in groups), default=0),
+        "compile_seconds": sum(group.compile_seconds for group in groups),
+        "seconds": sum(group.seconds or 0.0 for group in groups) / launcher.num_workers,
+        "groups": [dataclasses.asdict(group) for group in groups],
+    }
+    print(f"{'points':44}{figures['points']:>16,}")
+    print(f"{'programs to compile':44}{figures['compilations']:>16,}")
+    print(f"{'chunks':44}{figures['chunks']:>16,}")
+    print(f"{'lanes of a chunk':44}{', '.join(str(g.lanes) for g in groups[:6]):>16}")
+    print(f"{'memory of a chunk (MB)':44}{figures['memory_bytes'] / 1e6:>16.3g}")
+    print(f"{'time to compile (s)':44}{figures['compile_seconds']:>16.3g}")
+    print(f"{'time to run (s), from one segment of each':44}{figures['seconds']:>16.3g}")
+    print(f"{'points that cannot be run':44}{len(refused):>16,}")
+    for trial in refused[:REASONS]:
+        print(f"  {dict(trial.values)}: {trial.refusal}")
+    return figures
+
+
+def run_file(options: Sweep, run: Run) -> dict[str, Any]:
+    """Run the sweep of a definition."""
+    definition = definition_of(options)
+    out = options.out or Path(options.place).stem
+    if out == options.place:
+        raise InputError(f"{options.place}: has no ending to leave out; give --out")
+    return carry_on(options, run, definition, out)
+
+
+def resume(options: Sweep, run: Run) -> dict[str, Any]:
+    """Go on with the sweep in a folder."""
+    from geojax.sweeps.store import Store
+
+    store = Store(options.place)
+    precise(store.x64())
+    return carry_on(options, run, store.sweep(), options.place)
+
+
+def carry_on(options: Sweep, run: Run, definition: Any, out: str) -> dict[str, Any]:
+    """Run what is missing, and write the page."""
+    from geojax.sweeps import sweep
+
+    sweep_folder = Path(out)
+    results = sweep(
+        definition,
+        sweep_folder,
+        launcher=launcher_of(options, sweep_folder),
+        lanes=options.lanes,
+        checkpoint_seconds=options.checkpoint_seconds,
+        progress=run.progress,
+    )
+    run.folder = sweep_folder
+    figures = results.status()
+    warn(results)
+    best = results.leaderboard(1)
+    if best:
+        figures["best"] = slim(best[0])
+    run.figures = figures
+    run.progress("drawing")
+    write_page(results, run)
+    run.clear_progress()
+    show_status(figures)
+    if best:
+        print(f"{'best ' + definition.objective:44}{best[0][definition.objective]:>16.6g}")
+    print(f"{'report':44}{sweep_folder}/report.html")
+    if not best and figures["done"]:
+        raise NumericalError(f"{out}: no point came to a sound end; see geojax sweep status {out}")
+    return figures
+
+
+def launcher_of(options: Sweep, folder: Path) -> Any:
+    """Where chunks run."""
+    from geojax import sweeps
+
+    if options.launcher == "local":
+        if options.workers is not None:
+            raise InputError("--workers: a local sweep runs on the devices there are; leave it out")
+        return None
+    if options.launcher == "processes":
+        return sweeps.Processes(options.workers)
+    if options.launcher == "ray":
+        return sweeps.Ray(address=options.address, workers=options.workers)
+    return sweeps.Slurm(
+        folder / "logs", workers=options.workers, partition=options.partition,
+        timeout_min=options.timeout_min,
+    )  # fmt: skip
+
+
+# -- what came out --------------------------------------------------------------------------------
+
+
+def results_of(options: Sweep) -> Any:
+    """The results in a folder."""
+    from geojax.sweeps import Results
+    from geojax.sweeps.store import Store
+
+    store = Store(options.place)
+    precise(store.x64())
+    return Results(store)
+
+
+def status(options: Sweep, run: Run) -> dict[str, Any]:
+    """Say how far a sweep has come."""
+    results = results_of(options)
+    figures = results.status()
+    show_status(figures)
+    failures = results.failures()
+    for row in failures[:REASONS]:
+        swept = {name: row[name] for name in results.sweep.axes if row.get(name) is not None}
+        print(f"  {row['status']}: {swept}: {row['reason']}")
+    if len(failures) > REASONS:
+        print(f"  and {len(failures) - REASONS} more; see geojax sweep report")
+    return figures
+
+
+def leaderboard(options: Sweep, run: Run) -> dict[str, Any]:
+    """Print the best rows."""
+    results = results_of(options)
+    by = options.by or results.sweep.objective
+    up = options.maximise if options.by else None
+    rows = results.leaderboard(options.count, by=options.by, maximise=up)
+    names = list(results.sweep.axes) or sorted({name for p in results.sweep.points for name in p})
+    header = [by, *names, "trial"]
+    table = [[cell(row.get(name)) for name in header] for row in rows]
+    widths = [max(len(line[k]) for line in [header, *table]) for k in range(len(header))]
+    for line in [header, *table]:
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+    return {"rows": [slim(row) for row in rows]}
+
+
+def export(options: Sweep, run: Run) -> dict[str, Any]:
+    """Write the table for other tools."""
+    if options.to is None:
+        raise InputError("--to: is not given; name a .csv, .parquet or .json file")
+    results = results_of(options)
+    kind, _, address = options.to.partition(":")
+    if kind in ("mlflow", "tensorboard"):
+        from geojax.sweeps import export as exporters
+
+        if kind == "tensorboard" and not address:
+            raise InputError("--to: tensorboard needs a folder; write tensorboard:FOLDER")
+        if kind == "mlflow":
+            count = exporters.to_mlflow(results, address or None)
+        else:
+            count = exporters.to_tensorboard(results, address)
+        place = f"{count} runs to {options.to}"
+    else:
+        place = str(results.export(options.to))
+    print(f"{'written':44}{place}")
+    return {"to": place}
+
+
+def report(options: Sweep, run: Run) -> dict[str, Any]:
+    """Write the page of a sweep."""
+    results = results_of(options)
+    run.folder = results.store.folder
+    write_page(results, run)
+    print(f"{'report':44}{run.folder}/report.html")
+    return results.status()
+
+
+def write_page(results: Any, run: Run) -> None:
+    """`report.html` in the folder of the sweep."""
+    from geojax.reports import SweepView, sweep_page
+    from geojax.sweeps.columns import columns_of
+
+    columns, sweep = columns_of(results), results.sweep
+    view = SweepView(
+        results.table("SELECT * FROM rows"),
+        columns.swept,
+        sweep.objective,
+        maximise=sweep.maximise,
+        metrics=columns.metrics,
+        curves=columns.curves,
+        num_trials=results.status()["trials"],
+    )
+    config = clean(sweep.to_dict())
+    title = f"A sweep of {Path(config['task']['name']).name}"
+    run.write("report.html", sweep_page(view, title=title, versions=versions(), config=config))
+
+
+def warn(results: Any) -> None:
+    """Say how many points came to nothing, and why."""
+    failures = results.failures()
+    if failures:
+        reasons = list(dict.fromkeys(row["reason"] for row in failures))
+        warnings.warn(
+            f"{len(failures)} points came to nothing: {'; '.join(reasons[:3])}"
+            f"{' and more' if len(reasons) > 3 else ''}",
+            stacklevel=2,
+        )
+
+
+def show_status(figures: dict[str, Any]) -> None:
+    """Print how far a sweep has come."""
+    for name, label in {
+        "trials": "points", "done": "done", "missing": "missing",
+        "orphans": "of other definitions",
+    }.items():  # fmt: skip
+        print(f"{label:44}{figures[name]:>16,}")
+    for name, count in sorted(figures["by_status"].items()):
+        print(f"{'  ' + name:44}{count:>16,}")
+
+
+def slim(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without its curves."""
+    return {name: clean(value) for name, value in row.items() if not isinstance(value, list)}
+
+
+def cell(value: Any) -> str:
+    """A value of a table on the screen."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+ACTIONS = {
+    "plan": plan,
+    "run": run_file,
+    "resume": resume,
+    "status": status,
+    "leaderboard": leaderboard,
+    "export": export,
+    "report": report,
+}

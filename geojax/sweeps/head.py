@@ -1,0 +1,279 @@
+"""The verb `sweep`: give out what is not done yet, until all is."""
+
+import contextlib
+import itertools
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from geojax._core import checks
+from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
+from geojax.sweeps.choose import Batch, Chooser
+from geojax.sweeps.definition import Sweep
+from geojax.sweeps.execute import Stopped
+from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
+from geojax.sweeps.planning import GroupPlan
+from geojax.sweeps.results import Results
+from geojax.sweeps.store import Store
+from geojax.sweeps.trials import MAX_ATTEMPTS, Chunk, Trial, groups_of, pack, split
+from geojax.sweeps.work import Report, provenance
+
+Progress = Callable[[str], None]
+
+
+class Preempted(GeojaxError):
+    """The sweep was asked to end, and can be gone on with."""
+
+    exit_code = 75
+
+
+def sweep(
+    definition: Sweep,
+    folder: str | Path,
+    *,
+    launcher: AbstractLauncher | None = None,
+    lanes: int | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: Progress | None = None,
+) -> Results:
+    """Run all points of a sweep that are not done yet.
+
+    Points that differ in traced fields alone are lanes of one compiled program. Each chunk of lanes
+    is stored as soon as it is done, whole or not at all; the same call goes on from there after a
+    kill, and does nothing where all is done. A point that cannot be run, fails, or kills its
+    process becomes a row that says so.
+
+    Args:
+        definition: what to run.
+        folder: where its results are kept. A definition with other points adds these to the ones
+            that are there.
+        launcher: where chunks run; in this process, on its devices, by default.
+        lanes: of a chunk; as many as the memory holds and there is work for by default.
+        checkpoint_seconds: where a chunk takes longer, its state is saved at least so often.
+        progress: called with a line of text now and then.
+
+    Returns:
+        The results.
+
+    Raises:
+        InputError: the folder holds another sweep, or the task cannot run on this launcher.
+        StorageError: rows cannot be written, or another process runs the sweep.
+        Preempted: SIGTERM arrived; what is at work has been saved.
+        KeyboardInterrupt: Ctrl-C; likewise.
+
+    Reference: [jamieson2016nonstochastic]
+    """
+    if not isinstance(definition, Sweep):
+        raise InputError(f"Argument definition must be a Sweep, but is {definition!r}.")
+    if lanes is not None:
+        checks.count(lanes, "lanes")
+    checks.non_negative(checkpoint_seconds, "checkpoint_seconds")
+    launcher = InProcess() if launcher is None else launcher
+    launcher.check(definition)
+    store, say = Store(folder), progress or (lambda text: None)
+    changed = store.create(definition)
+    if changed:
+        say(f"the definition has changed ({', '.join(changed)}): new points are added")
+    _warn_of_other_code(store)
+    with store.head() as token, _signals(store) as stopped:
+        job = Job(definition, store.folder, token, checkpoint_seconds)
+        head = _Head(job, store, launcher, lanes, say, stopped)
+        try:
+            chooser = Chooser(definition, store)
+            while (batch := chooser.next()) is not None:
+                if not head.round(batch):
+                    break
+        except Stopped:
+            pass  # while a program was planned elsewhere; what has asked for it says how to end
+        finally:
+            launcher.close()
+        number = stopped()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if number:
+            raise Preempted(f"{store.folder}: was asked to end; the same command goes on from here")
+    return Results(store, definition)
+
+
+def _warn_of_other_code(store: Store) -> None:
+    """Rows of other versions are kept, each with its own; whoever compares them should know."""
+    now = provenance()
+    if not store.whole_parts():
+        return
+    rows = store.table("SELECT DISTINCT geojax, jax, revision FROM rows")
+    others = [row for row in rows if any(row[name] != now[name] for name in row)]
+    if others:
+        warnings.warn(
+            f"{store.folder}: holds rows that other versions computed (geojax "
+            f"{others[0]['geojax']}, revision {others[0]['revision']}, jax {others[0]['jax']}); "
+            "they are kept, and each row says which",
+            stacklevel=3,
+        )
+
+
+class _Head:
+    """Gives out chunks, and judges what becomes of them."""
+
+    def __init__(
+        self,
+        job: Job,
+        store: Store,
+        launcher: AbstractLauncher,
+        lanes: int | None,
+        say: Progress,
+        stopped: Callable[[], int],
+    ):
+        self.job, self.store, self.launcher, self.lanes = job, store, launcher, lanes
+        self.say, self.stopped = say, stopped
+        self.plans: dict[str, GroupPlan] = {}
+        self.smaller: dict[str, int] = {}
+
+    def round(self, batch: Batch) -> bool:
+        """Run trials that are missing, as far as it goes; return whether to look for more."""
+        # a worker that was given up but lives on must not store what is given out again
+        self.job = self.job._replace(token=self.store.renew())
+        refused = [t for t in batch.trials if t.refusal and t.id in batch.missing]
+        if refused:
+            self._fail(refused, "refused", {trial.id: trial.refusal for trial in refused})
+        chunks: list[Chunk] = []
+        for group, members in groups_of(batch.trials).items():
+            if all(trial.id not in batch.missing for trial in members):
+                continue
+            plan = self._plan(group, members, batch)
+            if plan is None:
+                continue
+
+            def packed(trials: list[Trial], plan=plan, group=group) -> list[Chunk]:
+                span = batch.segments.get(group, (0, -1))
+                return pack(
+                    trials, plan.lanes, plan.width, rung=batch.rung, segments=span,
+                    sources=batch.sources,
+                )  # fmt: skip
+
+            # the same chunks as before a kill, which may have left a state of them
+            whole, rest = [], []
+            for chunk in packed(members):
+                missing = [trial for trial in chunk.trials if trial.id in batch.missing]
+                if len(missing) == len(chunk.trials):
+                    whole.append(chunk)
+                else:
+                    rest += missing
+            chunks += whole + packed(rest)
+        chunks = self._apart(chunks)
+        known = {chunk.id: chunk for chunk in chunks}
+        if self.stopped():  # while the token was renewed
+            return False
+        reports = self.launcher.run(self.job, chunks, lambda: bool(self.stopped()))
+        for number, report in enumerate(reports, 1):
+            self._judge(report, known[report.chunk])
+            self.say(f"{number} of {len(chunks)} chunks")
+        return not self.stopped()
+
+    def _plan(self, group: str, members: Sequence[Trial], batch: Batch) -> GroupPlan | None:
+        """Lanes of a group; a program that cannot be made fails its trials."""
+        if group in self.plans:
+            return self.plans[group]
+        self.say(f"compiling the program of {len(members)} points")
+        try:
+            self.plans[group] = self._planned(members)
+        except InputError as error:
+            missing = [trial for trial in members if trial.id in batch.missing]
+            self._fail(missing, "failed", dict.fromkeys(batch.missing, str(error)), batch.rung)
+            return None
+        return self.plans[group]
+
+    def _planned(self, members: Sequence[Trial]) -> GroupPlan:
+        """The plan of a group, though workers may be killed on the way."""
+        for attempt in itertools.count(1):
+            try:
+                return self.launcher.plan(self.job, members[0], len(members), lanes=self.lanes)
+            except Died as error:
+                if attempt == MAX_ATTEMPTS:
+                    raise
+                warnings.warn(f"{error}; it is tried again", stacklevel=2)
+        raise AssertionError
+
+    def _apart(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Chunks that keep killing their process, taken apart; single trials that do, given up."""
+        kept: list[Chunk] = []
+        for chunk in chunks:
+            again = self.smaller.get(chunk.group)
+            if self.store.attempts(chunk.id) < MAX_ATTEMPTS:
+                if again is None or again >= chunk.lanes:
+                    kept.append(chunk)
+                    continue
+            elif len(chunk.trials) == 1:
+                reason = f"its process died {MAX_ATTEMPTS} times"
+                self._fail(chunk.trials, "poison", {chunk.trials[0].id: reason}, chunk.rung)
+                continue
+            lanes = again if again is not None and again < chunk.lanes else 1
+            kept += self._apart(split(chunk, lanes))
+        return kept
+
+    def _judge(self, report: Report, chunk: Chunk) -> None:
+        """What is to follow from a report; what the store lacks is given out again."""
+        if report.status == "storage":
+            raise StorageError(report.message)
+        if report.status == "superseded":
+            raise StorageError(f"{self.store.folder}: another process has taken the sweep over")
+        if report.status == "error":
+            ids = [trial.id for trial in chunk.trials]
+            self._fail(chunk.trials, "failed", dict.fromkeys(ids, report.message), chunk.rung)
+        elif report.status == "memory":
+            if chunk.lanes == 1:
+                raise DeviceError(f"one lane needs more memory than there is ({report.message})")
+            self.smaller[chunk.group] = chunk.lanes // 2
+            plan = self.plans[chunk.group]
+            self.plans[chunk.group] = replace(
+                plan, lanes=chunk.lanes // 2, width=min(plan.width, chunk.lanes // 2)
+            )
+            warnings.warn(
+                f"{chunk.lanes} lanes need more memory than there is; going on with "
+                f"{chunk.lanes // 2}",
+                stacklevel=2,
+            )
+        elif report.status == "died":
+            warnings.warn(f"chunk {chunk.id}: {report.message}; it runs again", stacklevel=2)
+
+    def _fail(
+        self, trials: Sequence[Trial], status: str, reasons: Mapping[str, str], rung: int = 0
+    ) -> None:
+        """Store rows that say why there is no result."""
+        (chunk,) = pack(trials, len(trials), 1, rung=rung, segments=(0, 0))
+        common = {**provenance(), "x64": self.job.sweep.x64, "rung": rung, "chunk": chunk.id}
+        rows = [
+            {**trial.values, "trial": trial.id, **common, "status": status, "reason": why}
+            for trial, why in ((trial, reasons[trial.id]) for trial in trials)
+        ]
+        self.store.commit(chunk.id, rows, self.job.token)
+
+
+@contextlib.contextmanager
+def _signals(store: Store) -> Iterator[Callable[[], int]]:
+    """While within, SIGTERM and SIGINT ask the workers to stop; a second one ends at once."""
+    seen = 0
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            signal.signal(number, old[number])
+            signal.raise_signal(number)
+            return
+        seen = number
+        with contextlib.suppress(StorageError):
+            store.ask_to_stop()
+
+    old: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            old[number] = signal.signal(number, ask)
+    try:
+        yield lambda: seen
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

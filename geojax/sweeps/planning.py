@@ -1,0 +1,164 @@
+"""What a sweep will take: programs, lanes, memory and time, measured before it runs."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from geojax._core import checks
+from geojax._core.errors import DeviceError, GeojaxError, InputError
+from geojax.sweeps.execute import Executor
+from geojax.sweeps.trials import Trial, pack
+
+# Share of the memory that lanes may fill.
+MEMORY_SHARE = 0.8
+# Lanes beyond these bring nothing: a CPU is full with one, a GPU by then.
+MOST_LANES = {"cpu": 16}
+MOST_LANES_ELSEWHERE = 4096
+# On a CPU lanes run one after another, or so many in lockstep, whichever a segment shows to be
+# faster; that is tried where the work is so many times longer than compiling.
+CPU_WIDTH, LONG, LEAST_SEGMENTS = 8, 4.0, 4
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """How the trials of one program are packed.
+
+    Attributes:
+        group: its name.
+        trials: how many there are.
+        lanes: of a chunk.
+        width: of them in lockstep.
+        chunks: how many there are.
+        num_bytes: that a chunk needs.
+        compile_seconds: that compiling took.
+        seconds: that its chunks will take on one worker; None if that was not measured.
+    """
+
+    group: str
+    trials: int
+    lanes: int
+    width: int
+    chunks: int
+    num_bytes: int
+    compile_seconds: float
+    seconds: float | None = None
+
+
+def plan_group(
+    executor: Executor,
+    trial: Trial,
+    count: int,
+    *,
+    workers: int = 1,
+    lanes: int | None = None,
+    timed: bool = False,
+) -> GroupPlan:
+    """Measure the program of a group and choose its lanes.
+
+    As many lanes as the memory holds and there is work for; a power of two where not all fit at
+    once, so that groups of about the same size share programs.
+
+    Args:
+        executor: that compiles it.
+        trial: of the group.
+        count: trials in all.
+        workers: that share them.
+        lanes: of a chunk, instead.
+        timed: also run the first segment of one chunk, for an estimate of the time.
+
+    Raises:
+        InputError: the task cannot make its program.
+    """
+    try:
+        return _plan(executor, trial, count, workers=workers, lanes=lanes, timed=timed)
+    except GeojaxError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:500]
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+            raise DeviceError(f"out of memory ({text[:200]}); give fewer lanes") from error
+        raise InputError(f"the task raised {type(error).__name__}: {text}") from error
+
+
+def _plan(
+    executor: Executor,
+    trial: Trial,
+    count: int,
+    *,
+    workers: int,
+    lanes: int | None,
+    timed: bool,
+) -> GroupPlan:
+    program = executor.program(trial)
+    device = executor.device or jax.devices()[0]
+    on_cpu = device.platform == "cpu"
+    share = -(-count // workers)
+    if lanes is None:
+        size = min(share, MOST_LANES.get(device.platform, MOST_LANES_ELSEWHERE))
+    else:
+        size = min(checks.count(lanes, "lanes"), count)
+    width = 1 if on_cpu else size
+    compiled = executor.compiled(trial, size, width)
+    room = MEMORY_SHARE * available_memory(device) / (workers if on_cpu else 1)
+    while lanes is None and compiled.num_bytes > room and size > 1:
+        # bytes grow like the lanes; the next try is the largest power of two that should fit
+        fits = max(1, int(size * room / compiled.num_bytes))
+        size = min(1 << (fits.bit_length() - 1), size // 2)
+        width = min(width, size)
+        compiled = executor.compiled(trial, size, width)
+    chunks = -(-count // size)
+    seconds = None
+    comparable = on_cpu and size > 1 and program.num_segments >= LEAST_SEGMENTS
+    if timed or comparable:
+        seconds = chunks * _time(executor, trial, size, width)
+    if comparable and seconds is not None and seconds / workers > LONG * compiled.seconds:
+        # small arrays are faster in lockstep, large ones one lane after another
+        wide = min(CPU_WIDTH, size)
+        other = executor.compiled(trial, size, wide)
+        lockstep = chunks * _time(executor, trial, size, wide)
+        if lockstep < seconds:
+            width, compiled, seconds = wide, other, lockstep
+    return GroupPlan(
+        group=trial.group,
+        trials=count,
+        lanes=size,
+        width=width,
+        chunks=chunks,
+        num_bytes=compiled.num_bytes,
+        compile_seconds=compiled.seconds,
+        seconds=seconds,
+    )
+
+
+def _time(executor: Executor, trial: Trial, lanes: int, width: int) -> float:
+    """Seconds of a chunk, from its first segment."""
+    (chunk,) = pack([trial], lanes, width)
+    compiled = executor.compiled(trial, lanes, width)
+    inputs = jax.device_put(executor.inputs([trial], lanes), executor.device)
+    begun = time.perf_counter()
+    state = jax.block_until_ready(compiled.start(compiled.shared, *inputs))
+    seconds = time.perf_counter() - begun
+    count = executor.last(chunk)
+    if count:
+        assert compiled.advance is not None
+        begun = time.perf_counter()
+        state = jax.block_until_ready(compiled.advance(compiled.shared, inputs[0], state))
+        seconds += count * (time.perf_counter() - begun)
+    begun = time.perf_counter()
+    jax.block_until_ready(compiled.finish(compiled.shared, inputs[0], state))
+    return seconds + time.perf_counter() - begun
+
+
+def available_memory(device: Any) -> int:
+    """Bytes that a device can give."""
+    found = device.memory_stats() if device.platform != "cpu" else None
+    if found and "bytes_limit" in found:
+        return found["bytes_limit"] - found.get("bytes_in_use", 0)
+    try:
+        with open("/proc/meminfo") as stream:
+            lines = dict(line.split(":") for line in stream)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return checks.installed_memory()

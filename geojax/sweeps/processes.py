@@ -1,0 +1,139 @@
+"""Chunks in processes on this machine: one for each GPU, or for a share of the cores."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geojax._core import checks
+from geojax.sweeps.definition import Sweep
+from geojax.sweeps.launch import (
+    AbstractLauncher,
+    Job,
+    need_name,
+    order_of,
+    plan_of,
+    plan_order,
+    report_of,
+)
+from geojax.sweeps.trials import Chunk
+from geojax.sweeps.work import Report
+
+
+@dataclass
+class Processes(AbstractLauncher):
+    """Chunks in processes of their own, so that one that dies takes no other with it.
+
+    Args:
+        workers: how many; one for each GPU, or two on a CPU, by default.
+    """
+
+    workers: int | None = None
+    _pool: dict[int, "subprocess.Popen[str]"] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        if self.workers is None:
+            self.workers = len(_gpus()) or min(2, _cores())
+        checks.count(self.workers, "workers")
+
+    @property
+    def num_workers(self) -> int:
+        assert self.workers is not None
+        return self.workers
+
+    def check(self, sweep: Sweep) -> None:
+        need_name(sweep)
+
+    def run(self, job: Job, chunks: Sequence[Chunk], stop: Callable[[], bool]) -> Iterator[Report]:
+        waiting: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+        for chunk in chunks:
+            waiting.put(chunk)
+        count = min(self.num_workers, len(chunks))
+
+        def attend(number: int) -> None:
+            while not stop():
+                try:
+                    chunk = waiting.get_nowait()
+                except queue.Empty:
+                    break
+                reports.put(self._chunk(number, job, chunk))
+            reports.put(None)
+
+        threads = [threading.Thread(target=attend, args=(k,), daemon=True) for k in range(count)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            while (report := reports.get()) is not None:
+                yield report
+
+    def plan(self, job, trial, count, *, lanes=None, timed=False):
+        order = plan_order(job, trial, count, workers=self.num_workers, lanes=lanes, timed=timed)
+        return plan_of(self._ask(0, order))
+
+    def _chunk(self, number: int, job: Job, chunk: Chunk) -> Report:
+        """Have a worker carry a chunk out."""
+        return report_of(chunk, self._ask(number, {**order_of(job), "chunk": chunk.to_dict()}))
+
+    def _ask(self, number: int, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Give an order to a worker and wait for its answer."""
+        worker = self._pool.get(number)
+        if worker is None or worker.poll() is not None:
+            worker = self._pool[number] = self._start(number)
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            worker.stdin.write(json.dumps(order) + "\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+        except OSError:
+            line = ""
+        if line:
+            return json.loads(line)
+        worker.communicate()
+        self._pool.pop(number, None)
+        code = worker.returncode
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return {"died": f"its process ended with {how}"}
+
+    def _start(self, number: int) -> "subprocess.Popen[str]":
+        environment, cores = dict(os.environ), []
+        gpus = _gpus()
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        elif hasattr(os, "sched_getaffinity"):
+            # each its own share: threads that fight over cores make all slower
+            own = sorted(os.sched_getaffinity(0))
+            cores = own[number :: self.num_workers] or own
+        return subprocess.Popen(
+            [sys.executable, "-m", "geojax.sweeps.worker", *map(str, cores)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the head, which tells them
+        )
+
+    def close(self) -> None:
+        for worker in self._pool.values():
+            worker.communicate()
+        self._pool.clear()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs that workers may use, without taking one for this process."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    return [str(k) for k, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]

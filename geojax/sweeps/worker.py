@@ -1,0 +1,126 @@
+"""A process that runs chunks for a head elsewhere: of the process launcher, of Ray and of Slurm."""
+
+import dataclasses
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import jax
+
+from geojax._core.errors import GeojaxError, InputError
+from geojax.sweeps.execute import Executor
+from geojax.sweeps.planning import plan_group
+from geojax.sweeps.store import Store
+from geojax.sweeps.trials import Chunk, Trial
+from geojax.sweeps.work import carry_out
+
+# folder -> what this process has compiled for the sweep in it
+_EXECUTORS: dict[tuple[str, str], Executor] = {}
+
+
+def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what a head asks for, with the sweep in its folder.
+
+    Args:
+        order: what `order_of` gives, and either a "chunk" to run, or a "plan": "trial", "count" and
+            options of `plan_group`, or neither, to see that this process can do its work.
+
+    Returns:
+        The fields of a `Report` or of a `GroupPlan`; {"refused": why} where the task cannot run,
+        {"unfit": why} where this process, or its machine, cannot run any.
+    """
+    jax.config.update("jax_enable_x64", bool(order["x64"]))
+    try:
+        store = Store(order["folder"])
+        sweep = store.sweep()
+    except GeojaxError as error:
+        # the head has read it: what is missing is missing here
+        return {"unfit": f"a worker on {socket.gethostname()} cannot begin: {error}"}
+    key = str(store.folder), sweep.digest()
+    if key not in _EXECUTORS:
+        _EXECUTORS.clear()
+        _EXECUTORS[key] = Executor(sweep)
+    executor, token = _EXECUTORS[key], order["token"]
+    if "plan" in order:
+        options = dict(order["plan"])
+        trial = Trial(**options.pop("trial"))
+        try:
+            return dataclasses.asdict(plan_group(executor, trial, **options))
+        except InputError as error:
+            return {"refused": str(error)}
+    if "chunk" not in order:
+        return {}
+    report = carry_out(
+        Chunk.from_dict(order["chunk"]),
+        executor,
+        store,
+        token,
+        stop=lambda: store.is_stopped(token),
+        checkpoint_seconds=order["checkpoint_seconds"],
+    )
+    return report._asdict()
+
+
+def run_aside(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Do the same in a thread of its own.
+
+    Where a signal ends this process by an exception, as Ray and submitit have it, that is raised in
+    the main thread. In a host callback of the program it would count as an error of the point.
+    """
+    answer: Future[dict[str, Any]] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(run_order(order))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer.result()
+
+
+def main() -> None:
+    """Take orders from standard input, a JSON line each, and report on standard output.
+
+    Arguments are the numbers of the cores to run on; all of them without any.
+    """
+    if len(sys.argv) > 1:
+        os.sched_setaffinity(0, [int(core) for core in sys.argv[1:]])
+    reports = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    # what a task prints is no report
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    lock, idle = threading.Lock(), threading.Event()
+    orders: list[str] = []
+    arrived = threading.Condition(lock)
+
+    def listen() -> None:
+        for line in sys.stdin:
+            with arrived:
+                orders.append(line)
+                arrived.notify()
+        # the head has gone, or needs no more: what is at work would be refused
+        if not idle.is_set():
+            os._exit(1)
+        with arrived:
+            orders.append("")
+            arrived.notify()
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        idle.set()
+        with arrived:
+            arrived.wait_for(lambda: orders)
+            line = orders.pop(0)
+        if not line:
+            return
+        idle.clear()
+        print(json.dumps(run_order(json.loads(line))), file=reports, flush=True)
+
+
+if __name__ == "__main__":
+    main()

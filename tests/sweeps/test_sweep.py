@@ -1,0 +1,360 @@
+"""The head, in one process, on tasks with known answers."""
+
+import json
+import math
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from geojax._core.errors import DeviceError, InputError, StorageError
+from geojax.sweeps import (
+    FunctionTask,
+    Halving,
+    InProcess,
+    Preempted,
+    Proposals,
+    Range,
+    Results,
+    Sweep,
+    execute,
+    sweep,
+    trials as trials_module,
+    work,
+)
+from geojax.sweeps.execute import Executor
+from geojax.sweeps.store import Store
+from geojax.sweeps.trials import Chunk, groups_of, pack, trials_of
+from tests.sweeps.throws import Throw, distance, throw, walk
+
+AXES = {"angle": [0.1, 0.4, 0.785, 1.2], "power": [1, 2]}
+KEPT = ("trial", "angle", "speed", "power", "log_reach", "noise", "flight_curve", "status")
+
+
+def table(folder, definition=None):
+    rows = Results(folder, definition).table("SELECT * FROM trials ORDER BY trial")
+    return [{name: row[name] for name in KEPT} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A sweep that has been run, with the number of programs it took."""
+    folder, launcher = tmp_path_factory.mktemp("sweep"), InProcess()
+    results = sweep(Sweep(task=throw, axes=AXES), folder, launcher=launcher)
+    return folder, results, launcher.executor(results.sweep, 0).num_compiled
+
+
+class TestLanes:
+    def test_values_are_right(self, done):
+        rows = table(done[0])
+        assert len(rows) == 8
+        for row in rows:
+            expected = math.sin(2 * row["angle"]) ** row["power"]
+            assert row["log_reach"] == pytest.approx(expected, abs=1e-14)
+            assert row["flight_curve"] == pytest.approx([0, expected / 2, expected])
+
+    def test_one_program_for_each_static_signature(self, done):
+        assert done[2] == 2
+
+    def test_lanes_are_what_they_are_alone(self, done):
+        executor = Executor(done[1].sweep)
+        rows = {row["trial"]: row for row in table(done[0])}
+        for trial in trials_of(done[1].sweep)[::3]:
+            alone = executor.alone(trial)
+            for name in ("log_reach", "noise"):
+                assert rows[trial.id][name] == pytest.approx(float(alone.metrics[name]), abs=1e-12)
+
+    def test_keys_do_not_depend_on_packing(self, done, tmp_path):
+        other = sweep(Sweep(task=throw, axes=AXES), tmp_path, lanes=3)
+        assert [r["noise"] for r in table(tmp_path)] == [r["noise"] for r in table(done[0])]
+        assert len({row["noise"] for row in other.table()}) == 8
+
+    def test_a_part_of_the_lanes_is_run_alone(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(execute, "ALONE", 1)
+        rows = sweep(Sweep(task=throw, axes={"angle": [0.1, 0.4]}), tmp_path).table()
+        assert all(row["deviation"] < 1e-12 for row in rows)
+
+    def test_neighbours_do_not_matter(self, done, tmp_path):
+        axes = {**AXES, "speed": [0.0, 1.0]}
+        rows = sweep(Sweep(task=throw, axes=axes), tmp_path).table()
+        bad = [row for row in rows if row["speed"] == 0]
+        assert {row["status"] for row in bad} == {"nonfinite"}
+        assert all("log_reach" in row["reason"] for row in bad)
+        good = {(row["angle"], row["power"]): row for row in rows if row["speed"] == 1}
+        for row in table(done[0]):
+            assert good[row["angle"], row["power"]]["log_reach"] == pytest.approx(
+                row["log_reach"], abs=1e-14
+            )
+
+    def test_widths_give_the_same(self, done):
+        sweep_ = done[1].sweep
+        (members, _) = groups_of(trials_of(sweep_)).values()
+        rows = [Executor(sweep_).run(pack(members, 4, width)[0])[0] for width in (1, 2, 4)]
+        for other in rows[1:]:
+            for a, b in zip(rows[0], other, strict=True):
+                assert a["log_reach"] == pytest.approx(b["log_reach"], abs=1e-14)
+                assert a["noise"] == b["noise"]
+
+
+class TestAgain:
+    def test_what_is_done_is_not_run(self, done):
+        launcher = InProcess()
+        before = sorted(path.name for path in (done[0] / "parts").glob("part-*"))
+        sweep(Sweep(task=throw, axes=AXES), done[0], launcher=launcher)
+        assert not launcher._executors
+        assert sorted(path.name for path in (done[0] / "parts").glob("part-*")) == before
+
+    def test_new_points_are_added_and_old_ones_kept(self, tmp_path):
+        sweep(Sweep(task=throw, axes={"angle": [0.1, 0.2, 0.3]}), tmp_path)
+        said = []
+        results = sweep(
+            Sweep(task=throw, axes={"angle": [0.1, 0.2, 0.4]}), tmp_path, progress=said.append
+        )
+        assert "axes" in said[0]
+        assert results.status() == {
+            "trials": 3, "missing": 0, "orphans": 1, "done": 3, "by_status": {"ok": 4}
+        }  # fmt: skip
+
+    def test_another_sweep_is_refused(self, done, tmp_path):
+        with pytest.raises(InputError, match=r"is another sweep \(seed"):
+            sweep(Sweep(task=throw, axes=AXES, seed=1), done[0])
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(InputError, match="holds other files"):
+            sweep(Sweep(task=throw, axes=AXES), tmp_path)
+        with pytest.raises(InputError, match="holds no sweep"):
+            Results(tmp_path)
+
+
+class TestBadPoints:
+    def test_become_rows_and_the_others_go_on(self, tmp_path):
+        axes = {"angle": [0.1, 0.2], "speed": [1.0, -1.0]}
+        task = FunctionTask(function=distance, config=Checked, objective="log_reach")
+        results = sweep(Sweep(task=task, axes=axes), tmp_path)
+        assert results.status()["by_status"] == {"ok": 2, "refused": 2}
+        assert {row["reason"] for row in results.failures()} == {"speed: is negative; raise it"}
+        assert results.best()["speed"] == 1.0
+
+    def test_a_function_that_raises_fails_its_points(self, tmp_path):
+        def broken(config, key):
+            if config.power == 2:
+                raise RuntimeError("no such power")
+            return {"log_reach": config.angle}
+
+        task = FunctionTask(function=broken, config=Throw, objective="log_reach")
+        results = sweep(Sweep(task=task, axes={"power": [1, 2]}), tmp_path)
+        assert results.status()["by_status"] == {"failed": 1, "ok": 1}
+        assert "no such power" in results.failures()[0]["reason"]
+
+    def test_metrics_that_are_no_columns_are_refused(self, tmp_path):
+        def named(config, key):
+            return {"angle": config.angle}
+
+        task = FunctionTask(function=named, config=Throw, objective="angle")
+        results = sweep(Sweep(task=task, axes={"power": [1, 2]}), tmp_path)
+        assert all("already" in row["reason"] for row in results.failures())
+
+    def test_the_same_point_twice(self):
+        points = ({"angle": 0.5}, {"power": 1})  # both are the defaults
+        with pytest.raises(InputError, match=r"point 1.* twice"):
+            trials_of(Sweep(task=throw, points=points, fixed={"seed": 0}))
+
+
+class TestSeeds:
+    def test_a_field_that_is_not_given_differs_from_trial_to_trial(self):
+        found = [trial.values["seed"] for trial in trials_of(Sweep(task=throw, axes=AXES))]
+        assert len(set(found)) == len(found)
+        assert found == [trial.values["seed"] for trial in trials_of(Sweep(task=throw, axes=AXES))]
+
+    def test_one_that_is_fixed_is_shared(self):
+        definition = Sweep(task=throw, axes=AXES, fixed={"seed": 5})
+        assert {trial.values["seed"] for trial in trials_of(definition)} == {5}
+
+
+class TestSegments:
+    def test_a_stop_is_gone_on_from(self, tmp_path, monkeypatch):
+        definition = Sweep(task=walk, axes={"step": [0.1, 0.2, 0.3]})
+        whole = sweep(definition, tmp_path / "whole").table("SELECT * FROM trials ORDER BY trial")
+        calls = []
+        advanced = Executor.run
+
+        def counted(self, chunk, *, save=None, **options):
+            def watched(state, done):
+                calls.append(done)
+                if done == 2:
+                    signal.raise_signal(signal.SIGTERM)
+                save(state, done)
+
+            return advanced(self, chunk, save=watched, **options)
+
+        monkeypatch.setattr(Executor, "run", counted)
+        with pytest.raises(Preempted, match="goes on"):
+            sweep(definition, tmp_path / "cut")
+        assert calls == [1, 2]
+        assert len(list((tmp_path / "cut" / "checkpoints").glob("*/*"))) == 1
+        found = sweep(definition, tmp_path / "cut").table("SELECT * FROM trials ORDER BY trial")
+        assert calls == [1, 2, 3, 4, 5]  # none twice
+        for a, b in zip(whole, found, strict=True):
+            assert a["place"] == b["place"] == pytest.approx(a["begin"] + 6 * a["step"])
+        assert not list((tmp_path / "cut" / "checkpoints").iterdir())
+        assert Store(tmp_path / "cut").attempts(found[0]["chunk"]) == 1
+
+    def test_ctrl_c(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(
+            Executor, "run", lambda *a, **o: signal.raise_signal(signal.SIGINT) or ([{}] * 3, None)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            sweep(Sweep(task=walk, axes={"step": [0.1, 0.2, 0.3]}), tmp_path, lanes=1)
+
+    def test_a_damaged_checkpoint_is_not_gone_on_from(self, tmp_path, monkeypatch):
+        definition = Sweep(task=walk, axes={"step": [0.1, 0.2]})
+        run = Executor.run
+
+        def cut(self, chunk, *, save=None, **options):
+            def watched(state, done):
+                save(state, done)
+                if done == 4:
+                    raise KeyboardInterrupt
+
+            return run(self, chunk, save=watched, **options)
+
+        monkeypatch.setattr(Executor, "run", cut)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(definition, tmp_path, checkpoint_seconds=0.0)
+        monkeypatch.undo()
+        kept = sorted((tmp_path / "checkpoints").glob("*/0*"))
+        assert [place.name for place in kept] == ["000003", "000004"]
+        archive = kept[1] / "state.npz"
+        data = bytearray(archive.read_bytes())
+        data[len(data) // 2] ^= 1
+        archive.write_bytes(bytes(data))
+        with pytest.warns(UserWarning, match="is damaged"):
+            rows = sweep(definition, tmp_path).table()
+        assert all(r["place"] == pytest.approx(r["begin"] + 6 * r["step"]) for r in rows)
+
+
+class TestHalving:
+    def test_the_best_go_on_from_where_they_stand(self, tmp_path):
+        steps = np.linspace(1.0, 19.0, 9).tolist()
+        definition = Sweep(
+            task=walk, axes={"step": steps}, fixed={"segments": 9}, halving=Halving()
+        )
+        results = sweep(definition, tmp_path)
+        rows = results.table("SELECT rung, step, done, segments, place, begin FROM rows")
+        by_rung = {k: sorted(r["step"] for r in rows if r["rung"] == k) for k in range(3)}
+        assert [len(by_rung[k]) for k in range(3)] == [9, 3, 1]
+        assert by_rung[1] == steps[-3:]
+        assert by_rung[2] == steps[-1:]
+        for row in rows:
+            assert row["done"] == row["segments"] == (1, 3, 9)[row["rung"]]
+            assert row["place"] == pytest.approx(row["begin"] + row["done"] * row["step"])
+        assert results.best()["step"] == 19.0
+        assert len(results.leaderboard()) == 1
+
+    def test_lost_states_are_computed_again(self, tmp_path, monkeypatch):
+        import shutil
+
+        definition = Sweep(
+            task=walk, axes={"step": [0.1, 0.2, 3.0]}, fixed={"segments": 4},
+            halving=Halving(rungs=2),
+        )  # fmt: skip
+        sweep(definition, tmp_path)
+        shutil.rmtree(tmp_path / "states")
+        for path in (tmp_path / "parts").glob("part-*"):
+            if Results(tmp_path).store.table(
+                f"SELECT max(rung) AS rung FROM read_parquet('{path}')"
+            )[0]["rung"]:
+                path.unlink()
+        best = sweep(definition, tmp_path).best()
+        assert best["place"] == pytest.approx(best["begin"] + 12.0)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+class TestProposals:
+    def test_come_near_the_best_and_go_on_after_a_kill(self, tmp_path):
+        pytest.importorskip("optuna")
+        definition = Sweep(
+            task=throw, axes={"angle": Range(0.0, 1.5), "power": [1, 2]}, fixed={"seed": 0},
+            proposals=Proposals(num_trials=24, batch_size=8, startup=8),
+        )  # fmt: skip
+        results = sweep(definition, tmp_path, lanes=8)
+        assert results.best()["log_reach"] > 0.99
+        rows = {row["trial"] for row in results.table()}
+        assert len(rows) == 24
+        lost = sorted((tmp_path / "parts").glob("part-*"))[0]
+        lost.unlink()
+        again = sweep(definition, tmp_path, lanes=8)
+        assert {row["trial"] for row in again.table()} == rows
+
+
+class TestMemory:
+    def test_too_many_lanes_are_halved(self, tmp_path, monkeypatch):
+        def little(self, chunk, **options):
+            if chunk.lanes > 2:
+                raise MemoryError("too small a machine")
+            return run(self, chunk, **options)
+
+        run = Executor.run
+        monkeypatch.setattr(Executor, "run", little)
+        with pytest.warns(UserWarning, match=r"[48] lanes need more memory"):
+            results = sweep(Sweep(task=throw, axes={"seed": Range(0, 7)}), tmp_path)
+        assert results.status()["by_status"] == {"ok": 8}
+        assert {row["lanes"] for row in results.table()} == {2}
+
+    def test_one_lane_that_does_not_fit(self, tmp_path, monkeypatch):
+        def none(self, chunk, **options):
+            raise MemoryError("too small a machine")
+
+        monkeypatch.setattr(Executor, "run", none)
+        with pytest.raises(DeviceError, match="one lane"):
+            sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path)
+
+
+class TestVersions:
+    def test_rows_of_other_code_are_kept_and_told(self, tmp_path, monkeypatch):
+        definition = Sweep(task=throw, axes={"seed": Range(0, 1)})
+        sweep(definition, tmp_path)
+        new = {**work._code(), "revision": "another"}
+        monkeypatch.setattr(work, "_code", lambda: new)
+        with pytest.warns(UserWarning, match="other versions computed"):
+            sweep(definition, tmp_path)
+
+
+class TestHeads:
+    def test_the_second_is_refused(self, done):
+        with Store(done[0]).head(), pytest.raises(StorageError, match="another process"):
+            sweep(Sweep(task=throw, axes=AXES), done[0])
+
+    def test_rows_of_an_earlier_head_are_refused(self, tmp_path):
+        store = Store(tmp_path)
+        store.create(Sweep(task=throw, axes=AXES))
+        with store.head() as old:
+            store.commit("a", [{"trial": "1", "rung": 0, "status": "ok"}], old)
+        with store.head() as new:
+            assert store.is_stopped(old)
+            with pytest.raises(Exception, match=r"^$"):
+                store.commit("b", [{"trial": "2", "rung": 0, "status": "ok"}], old)
+            store.commit("b", [{"trial": "2", "rung": 0, "status": "ok"}], new)
+            # the first that is stored stands
+            store.commit("b", [{"trial": "2", "rung": 0, "status": "late"}], new)
+        assert [row["status"] for row in store.table()] == ["ok", "ok"]
+
+
+class TestOrders:
+    def test_a_chunk_comes_back_from_json(self):
+        (members, _) = groups_of(trials_of(Sweep(task=throw, axes=AXES))).values()
+        chunk = pack(members, 3, 2, rung=1, segments=(2, 5), sources={members[0].id: "a"})[0]
+        again = Chunk.from_dict(json.loads(json.dumps(chunk.to_dict())))
+        assert again == chunk
+
+    def test_keys_are_folded_in(self):
+        trial = trials_of(Sweep(task=throw, axes=AXES))[0]
+        expected = jax.random.fold_in(jax.random.key(7), int(trial.id[:8], 16))
+        found = trials_module.key_data(7, trial)
+        assert np.array_equal(found, np.asarray(jax.random.key_data(expected)))
+
+
+class Checked(Throw):
+    def __post_init__(self):
+        if self.speed < 0:
+            raise InputError("speed: is negative; raise it")
