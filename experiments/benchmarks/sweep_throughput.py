@@ -104,7 +104,8 @@ def digits(workers, peers, folder):
     """The digits: the sweep's seconds per point beside those of warm calls of `fit`."""
     import jax
 
-    from geojax.sweeps import Executor, TrainTask, read_sweep
+    from geojax.sweeps import TrainTask, read_sweep
+    from geojax.sweeps.execute import Executor
     from geojax.sweeps.trials import trials_of
     from geojax.training import TrainConfig, fit
 

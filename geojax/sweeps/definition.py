@@ -305,6 +305,18 @@ def describe(task: AbstractTask) -> dict[str, Any]:
 
 
 def identity_of(task: AbstractTask) -> dict[str, Any]:
+    """The identity of a task, which is looked for once: every trial asks for it."""
+    known = _IDENTITIES.get(id(task))
+    if known is None or known[0] is not task:
+        known = _IDENTITIES[id(task)] = task, _identity(task)
+    return known[1]
+
+
+# id -> a task, kept so that no other takes its id, and its identity
+_IDENTITIES: dict[int, tuple[AbstractTask, dict[str, Any]]] = {}
+
+
+def _identity(task: AbstractTask) -> dict[str, Any]:
     """What tells the results of a task from those of another: its name, options and own code.
 
     The folder of a file does not: it may be moved.

@@ -30,6 +30,7 @@ def test_never_below_the_closed_form_and_close():
         shortest_controls(target, sphere.metric, order=3)
 
 
+@pytest.mark.slow
 def test_single_precision():
     found = shortest_controls(
         gate("s").astype(np.complex64), PauliPenalty(1, [1.0, 4.0, 1.0]), num_slices=4, num_starts=4
@@ -39,6 +40,7 @@ def test_single_precision():
     assert found.infidelity < 1e-5
 
 
+@pytest.mark.slow
 def test_traced_targets():
     metric, options = PauliPenalty(1, [1.0, 1.0, 4.0]), {"num_slices": 4, "num_starts": 4}
 

@@ -76,6 +76,7 @@ class TestTraining:
 
 
 class TestMatching:
+    @pytest.mark.slow
     def test_a_lane_is_match(self, tmp_path):
         rng = np.random.default_rng(1)
         names = []

@@ -3,6 +3,7 @@
 import abc
 import copy
 import dataclasses
+import functools
 import hashlib
 import inspect
 import typing
@@ -110,11 +111,11 @@ class AbstractTask(abc.ABC):
 
     def roles(self) -> dict[str, Role]:
         """The role of each field."""
-        return roles(self.config)
+        return _roles(self.config)
 
     def hints(self) -> dict[str, Any]:
         """The type of each field."""
-        return typing.get_type_hints(self.config, include_extras=True)
+        return _hints(self.config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,11 +190,25 @@ class FunctionTask(AbstractTask):
 
     def fingerprint(self, config: Any) -> dict[str, Any]:
         # another function gives other results, under whatever name
-        try:
-            source = inspect.getsource(self.function)
-        except (OSError, TypeError):
-            return {}
-        return {"function": hashlib.sha256(source.encode()).hexdigest()[:16]}
+        return {"function": _source(self.function)}
+
+
+# what every trial of a sweep asks for
+_roles = functools.cache(roles)
+
+
+@functools.cache
+def _hints(config: type) -> dict[str, Any]:
+    return typing.get_type_hints(config, include_extras=True)
+
+
+@functools.cache
+def _source(function: Callable) -> str:
+    """Hash of the text of a function; empty where it has none."""
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]
+    except (OSError, TypeError):
+        return ""
 
 
 def _plain(value: Any) -> Any:
