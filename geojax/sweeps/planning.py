@@ -92,7 +92,9 @@ def _plan(
     on_cpu = device.platform == "cpu"
     share = -(-count // workers)
     if lanes is None:
-        size = min(share, MOST_LANES.get(device.platform, MOST_LANES_ELSEWHERE))
+        most = MOST_LANES.get(device.platform, MOST_LANES_ELSEWHERE)
+        # chunks of about the same size: what is filled up is computed in vain
+        size = -(-share // -(-share // most))
     else:
         size = min(checks.count(lanes, "lanes"), count)
     # a CPU is full with one lane: eight in lockstep are 0.8 times as fast where a network has two
