@@ -13,6 +13,7 @@ of them, compiled before the clock starts), and as a share of the machine's mult
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -104,9 +105,7 @@ def digits(workers, peers, folder):
     """The digits: the sweep's seconds per point beside those of warm calls of `fit`."""
     import jax
 
-    from geojax.sweeps import TrainTask, read_sweep
-    from geojax.sweeps.execute import Executor
-    from geojax.sweeps.trials import trials_of
+    from geojax.sweeps import TrainTask
     from geojax.training import TrainConfig, fit
 
     seconds, rows = swept(DIGITS, workers, folder)
@@ -117,9 +116,12 @@ def digits(workers, peers, folder):
         begun = time.perf_counter()
         fit(samples, config.replace(seed=seed, learning_rate=2e-3))
         times.append(time.perf_counter() - begun)
-    executor = Executor(read_sweep(folder / "definition.toml"))
-    compiled = executor.compiled(trials_of(executor.sweep)[0], 1, 1)
-    flops = compiled.advance.cost_analysis()["flops"] * config.epochs
+    # products of the velocity (its input has the time as well): eight evaluations a sample, and
+    # twice as many operations again for their derivatives
+    widths = [samples.num_features + 1, *config.widths, samples.num_features]
+    products = sum(2 * a * b for a, b in itertools.pairwise(widths))
+    samples_seen = len(samples) // config.batch_size * config.batch_size * config.epochs
+    flops = 3 * 2 * config.num_steps * products * samples_seen
     import jax.numpy as jnp
 
     a = jnp.ones((2048, 2048))

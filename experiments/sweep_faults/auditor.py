@@ -56,13 +56,13 @@ def audit(folder, reference):
         if key in expected
         and not all(same(row.get(n), v) for n, v in expected[key].items() if n not in HOW)
     ]
-    attempts = glob.glob(os.path.join(folder, "attempts", "*"))
+    attempts = glob.glob(os.path.join(folder, "attempts", "*", "*"))
     chunks = {row["chunk"]: 0 for row in rows}
     for row in rows:
         chunks[row["chunk"]] += 1
     begun = {}
     for path in attempts:
-        name = os.path.basename(path).split("-")[0]
+        name = os.path.basename(os.path.dirname(path))
         begun[name] = begun.get(name, 0) + 1
     # each start of a chunk beyond its first repeats its trials
     extra = sum((count - 1) * chunks.get(name, 0) for name, count in begun.items())

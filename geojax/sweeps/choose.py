@@ -82,6 +82,10 @@ class Chooser:
                 segments = {}
                 for group, members in groups_of(trials).items():
                     count = task.program(task.make(members[0].values)).num_segments
+                    if count == 0:
+                        raise InputError(
+                            "halving: the task has no segments to stop after; leave it out"
+                        )
                     ends = [0, *rung_ends(count, halving.rungs, halving.factor)]
                     last = -1 if rung == halving.rungs - 1 else ends[rung + 1]
                     segments[group] = (ends[rung], last)
@@ -98,7 +102,7 @@ class Chooser:
         scores = {}
         for trial in trials:
             row = done[trial.id, rung]
-            if row["status"] == "ok" and row["objective"] is not None:
+            if is_sound(row):
                 scores[trial.id] = sign * row["objective"]
         order = sorted(scores, key=lambda name: scores[name])
         kept = set(order[: math.ceil(len(trials) / self.sweep.halving.factor)])
@@ -117,13 +121,16 @@ class Chooser:
             missing = {trial.id for trial in batch if (trial.id, 0) not in done}
             if missing:
                 return Batch(batch, missing)
-        count = min(asked.batch_size, asked.num_trials - len(trials))
+        # rows whose batch was lost have been run all the same
+        run = len({trial for trial, _ in done} | {trial.id for trial in trials})
+        count = min(asked.batch_size, asked.num_trials - run)
         if count <= 0:
             return None
         points = propose(self.sweep, trials, done, count)
         if not points:
             return None
-        number = len(list((self.store.folder / BATCHES).glob("batch-*.json")))
+        places = (self.store.folder / BATCHES).glob("batch-*.json")
+        number = 1 + max((int(place.stem.rpartition("-")[2]) for place in places), default=-1)
         self._remember(number, points)
         new = [trial_of(self.sweep, point) for point in points]
         return Batch(new, {trial.id for trial in new})
@@ -138,9 +145,9 @@ class Chooser:
                 if whole["sha256"] != files.sha256(text.encode()):
                     raise StorageError(f"{path}: is not what was written")
             except (StorageError, InputError, KeyError, TypeError) as error:
-                # trials that are done keep their rows; what follows is proposed anew
+                # trials that are done keep their rows, though Optuna hears no more of them
                 self.store.put_aside(path, error)
-                break
+                continue
             found += whole["points"]
         return found
 
@@ -151,6 +158,12 @@ class Chooser:
         text = json.dumps(points, sort_keys=True)
         content = {"points": points, "sha256": files.sha256(text.encode())}
         files.write_json(folder / f"batch-{number:05d}.json", content)
+
+
+def is_sound(row: Mapping[str, Any]) -> bool:
+    """Whether a row can be compared by its objective."""
+    value = row["objective"]
+    return row["status"] == "ok" and value is not None and math.isfinite(value)
 
 
 def rung_ends(count: int, rungs: int, factor: int) -> list[int]:
@@ -195,13 +208,17 @@ def propose(
     states = optuna.trial.TrialState
     for trial in trials:
         row = done[trial.id, 0]
-        good = row["status"] == "ok" and row["objective"] is not None
-        study.add_trial(optuna.trial.create_trial(
-            params={name: _inward(sweep, name, trial.values[name]) for name in spaces},
-            distributions=spaces,
-            value=row["objective"] if good else None,
-            state=states.COMPLETE if good else states.FAIL,
-        ))  # fmt: skip
+        good = is_sound(row)
+        try:
+            params = {name: _inward(sweep, name, trial.values[name]) for name in spaces}
+            study.add_trial(optuna.trial.create_trial(
+                params=params,
+                distributions=spaces,
+                value=row["objective"] if good else None,
+                state=states.COMPLETE if good else states.FAIL,
+            ))  # fmt: skip
+        except ValueError:
+            continue  # of axes that were wider then
     known, points = {trial.id for trial in trials}, []
     for _ in range(4 * count):  # a small space may propose the same again
         asked = study.ask(spaces)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from geojax.sweeps.definition import Sweep
-from geojax.sweeps.execute import RESERVED
 from geojax.sweeps.results import Results
 from geojax.sweeps.space import Range
+from geojax.sweeps.tasks.base import RESERVED
 
 # A list of numbers that span this ratio is meant to be read by ratios.
 WIDE = 100.0

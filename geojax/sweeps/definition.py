@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from geojax.io.files import sha256
 from geojax.io.toml import convert, read_toml
 from geojax.sweeps import space
 from geojax.sweeps.tasks import TASKS, AbstractTask
+from geojax.sweeps.tasks.base import RESERVED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,9 @@ class Sweep:
             raise InputError(f"task: {self.task!r} is no task; see geojax.sweeps.tasks")
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen)
         hints = self.task.hints()
+        for name in hints:
+            if name.lower() in RESERVED:
+                raise InputError(f"task: its field {name!r} is a column of every table; rename it")
         for name, fields in [("axes", self.axes), ("fixed", self.fixed)]:
             if not isinstance(fields, Mapping):
                 raise InputError(f"{name}: {fields!r} is no table of fields and values; give one")
@@ -248,8 +253,7 @@ def read_sweep(path: str | Path) -> Sweep:
     Raises:
         InputError: not TOML, or not a sweep; see `Sweep`.
     """
-    path = Path(path)
-    return from_dict(read_toml(path), str(path), path.parent)
+    return from_dict(read_toml(path), str(path), Path(path).parent)
 
 
 # -- tasks by name --------------------------------------------------------------------------------
@@ -338,6 +342,7 @@ _PLACES: dict[int, str] = {}
 
 def _imported(name: str, where: str, folder: Path | None) -> AbstractTask:
     place, _, attribute = name.rpartition(":")
+    module_name = ""
     try:
         if place.endswith(".py"):
             path = (folder or Path.cwd()) / place
@@ -353,8 +358,13 @@ def _imported(name: str, where: str, folder: Path | None) -> AbstractTask:
             name = f"{path.resolve()}:{attribute}"
         else:
             module = importlib.import_module(place)
-    except ImportError as error:
-        raise InputError(f"{where}: task {name!r}: {error}; check the name") from error
+    except InputError:
+        raise
+    except Exception as error:
+        sys.modules.pop(module_name, None)
+        raise InputError(
+            f"{where}: task {name!r}: {type(error).__name__}: {error}; check the name, or mend it"
+        ) from error
     task = getattr(module, attribute, None)
     if not isinstance(task, AbstractTask):
         raise InputError(f"{where}: {name!r} is no task; make one with geojax.sweeps.FunctionTask")
@@ -364,8 +374,6 @@ def _imported(name: str, where: str, folder: Path | None) -> AbstractTask:
 
 def _typed(table: Any, kind: type, where: str) -> dict[str, Any]:
     """The entries of a table as the fields of a dataclass."""
-    import typing
-
     if not isinstance(table, Mapping):
         raise InputError(f"{where}: {table!r} is no table; give keys and values")
     hints = typing.get_type_hints(kind, include_extras=True)

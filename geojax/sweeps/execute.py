@@ -14,6 +14,7 @@ from geojax._core.errors import InputError
 from geojax._core.results import result_name
 from geojax.sweeps.definition import Sweep
 from geojax.sweeps.tasks import Outcome, Program
+from geojax.sweeps.tasks.base import RESERVED
 from geojax.sweeps.trials import Chunk, Trial, key_data, stacked
 
 # Of so many trials one is run again, alone.
@@ -22,6 +23,10 @@ ALONE = 100
 
 class Stopped(Exception):
     """The run was asked to end; the chunk can be gone on with."""
+
+
+class WrongDefinition(InputError):
+    """The definition is wrong in what only the program shows: no point could be right."""
 
 
 class Compiled(NamedTuple):
@@ -112,15 +117,15 @@ class Executor:
 
     def _check_names(self, outcome: Outcome) -> None:
         """Metrics and fields are columns of one table."""
-        curves = [f"{name}_curve" for name in outcome.curves]
-        fields = self.sweep.task.hints()
-        for name in outcome.metrics:
-            if name in fields or name in RESERVED or name in curves:
-                raise InputError(
+        known = {*self.sweep.task.hints(), *RESERVED}
+        for name in [*outcome.metrics, *(f"{name}_curve" for name in outcome.curves)]:
+            if name.lower() in {other.lower() for other in known}:
+                raise WrongDefinition(
                     f"metric {name!r}: is the name of a field or a column already; rename it"
                 )
+            known.add(name)
         if self.sweep.objective not in outcome.metrics:
-            raise InputError(
+            raise WrongDefinition(
                 f"objective: {self.sweep.objective!r} is no metric; use one of "
                 f"{', '.join(outcome.metrics)}"
             )
@@ -219,13 +224,6 @@ class Executor:
             else:
                 gaps.append(float(abs(here - there) / max(1.0, abs(there))))
         return max(gaps, default=0.0)
-
-
-# Columns of the table beside fields, metrics and curves.
-RESERVED = (
-    "trial", "rung", "status", "reason", "segments", "seconds", "compile_seconds", "deviation",
-    "chunk", "lanes", "width", "attempt", "device", "x64", "geojax", "jax", "revision", "finished",
-)  # fmt: skip
 
 
 def is_sampled(trial: Trial) -> bool:

@@ -15,13 +15,13 @@ from geojax._core import checks
 from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.sweeps.choose import Batch, Chooser
 from geojax.sweeps.definition import Sweep
-from geojax.sweeps.execute import Stopped
+from geojax.sweeps.execute import Stopped, WrongDefinition
 from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
 from geojax.sweeps.store import Store
 from geojax.sweeps.trials import MAX_ATTEMPTS, Chunk, Trial, groups_of, pack, split
-from geojax.sweeps.work import Report, provenance
+from geojax.sweeps.work import Report, columns_of, provenance
 
 Progress = Callable[[str], None]
 
@@ -76,11 +76,12 @@ def sweep(
     launcher = InProcess() if launcher is None else launcher
     launcher.check(definition)
     store, say = Store(folder), progress or (lambda text: None)
-    changed = store.create(definition)
+    changed = store.check(definition)
     if changed:
         say(f"the definition has changed ({', '.join(changed)}): new points are added")
     _warn_of_other_code(store)
     with store.head() as token, _signals(store) as stopped:
+        store.create(definition)
         job = Job(definition, store.folder, token, checkpoint_seconds)
         head = _Head(job, store, launcher, lanes, say, stopped)
         try:
@@ -132,6 +133,7 @@ class _Head:
         self.say, self.stopped = say, stopped
         self.plans: dict[str, GroupPlan] = {}
         self.smaller: dict[str, int] = {}
+        self.broken: set[str] = set()
 
     def round(self, batch: Batch) -> bool:
         """Run trials that are missing, as far as it goes; return whether to look for more."""
@@ -181,6 +183,8 @@ class _Head:
         self.say(f"compiling the program of {len(members)} points")
         try:
             self.plans[group] = self._planned(members)
+        except WrongDefinition:
+            raise
         except InputError as error:
             missing = [trial for trial in members if trial.id in batch.missing]
             self._fail(missing, "failed", dict.fromkeys(batch.missing, str(error)), batch.rung)
@@ -199,20 +203,20 @@ class _Head:
         raise AssertionError
 
     def _apart(self, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """Chunks that keep killing their process, taken apart; single trials that do, given up."""
+        """Chunks that fail as a whole, taken apart; trials that kill their process, given up."""
         kept: list[Chunk] = []
         for chunk in chunks:
-            again = self.smaller.get(chunk.group)
-            if self.store.attempts(chunk.id) < MAX_ATTEMPTS:
-                if again is None or again >= chunk.lanes:
-                    kept.append(chunk)
-                    continue
-            elif len(chunk.trials) == 1:
+            deadly = self.store.attempts(chunk.id) >= MAX_ATTEMPTS
+            lanes = min(self.smaller.get(chunk.group, chunk.lanes), chunk.lanes)
+            if deadly and chunk.lanes == 1:
                 reason = f"its process died {MAX_ATTEMPTS} times"
                 self._fail(chunk.trials, "poison", {chunk.trials[0].id: reason}, chunk.rung)
-                continue
-            lanes = again if again is not None and again < chunk.lanes else 1
-            kept += self._apart(split(chunk, lanes))
+            elif deadly or chunk.id in self.broken:
+                kept += self._apart(split(chunk, 1))
+            elif lanes < chunk.lanes:
+                kept += self._apart(split(chunk, lanes))
+            else:
+                kept.append(chunk)
         return kept
 
     def _judge(self, report: Report, chunk: Chunk) -> None:
@@ -221,7 +225,9 @@ class _Head:
             raise StorageError(report.message)
         if report.status == "superseded":
             raise StorageError(f"{self.store.folder}: another process has taken the sweep over")
-        if report.status == "error":
+        if report.status == "error" and chunk.lanes > 1:
+            self.broken.add(chunk.id)  # its trials are tried one by one
+        elif report.status == "error":
             ids = [trial.id for trial in chunk.trials]
             self._fail(chunk.trials, "failed", dict.fromkeys(ids, report.message), chunk.rung)
         elif report.status == "memory":
@@ -247,7 +253,7 @@ class _Head:
         (chunk,) = pack(trials, len(trials), 1, rung=rung, segments=(0, 0))
         common = {**provenance(), "x64": self.job.sweep.x64, "rung": rung, "chunk": chunk.id}
         rows = [
-            {**trial.values, "trial": trial.id, **common, "status": status, "reason": why}
+            {**columns_of(trial), "trial": trial.id, **common, "status": status, "reason": why}
             for trial, why in ((trial, reasons[trial.id]) for trial in trials)
         ]
         self.store.commit(chunk.id, rows, self.job.token)

@@ -12,7 +12,7 @@ import jax
 
 from geojax._core.errors import DeviceError, InputError
 from geojax.sweeps.definition import Sweep
-from geojax.sweeps.execute import Executor
+from geojax.sweeps.execute import Executor, WrongDefinition
 from geojax.sweeps.planning import GroupPlan, plan_group
 from geojax.sweeps.store import Store
 from geojax.sweeps.trials import Chunk, Trial
@@ -137,32 +137,62 @@ class InProcess(AbstractLauncher):
                 checkpoint_seconds=job.checkpoint_seconds,
             )  # fmt: skip
 
-        if self.num_workers == 1:
-            for chunk in chunks:
-                if stop():
-                    return
-                yield one(0, chunk)
-            return
-        waiting: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-        reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+        yield from side_by_side(one, chunks, self.num_workers, stop)
+
+
+def side_by_side(
+    one: Callable[[int, Chunk], Report],
+    chunks: Sequence[Chunk],
+    workers: int,
+    stop: Callable[[], bool],
+) -> Iterator[Report]:
+    """Carry chunks out in so many threads, and yield the reports as they come.
+
+    Where it is left early, or a thread raises, no chunk is begun any more, and those at work are
+    waited for.
+
+    Args:
+        one: carries a chunk out; its first argument is the number of the thread.
+        chunks: what there is to do.
+        workers: how many threads.
+        stop: if it says so, no chunk is begun any more.
+    """
+    if workers == 1:  # in this thread, where signals arrive
         for chunk in chunks:
-            waiting.put(chunk)
+            if stop():
+                return
+            yield one(0, chunk)
+        return
+    waiting: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    reports: queue.SimpleQueue[Report | BaseException | None] = queue.SimpleQueue()
+    left = threading.Event()
+    for chunk in chunks:
+        waiting.put(chunk)
 
-        def work(number: int) -> None:
-            while not stop():
-                try:
-                    chunk = waiting.get_nowait()
-                except queue.Empty:
-                    break
-                reports.put(one(number, chunk))
-            reports.put(None)
+    def work(number: int) -> None:
+        try:
+            while not (stop() or left.is_set()):
+                reports.put(one(number, waiting.get_nowait()))
+        except queue.Empty:
+            pass
+        except BaseException as error:
+            reports.put(error)
+        reports.put(None)
 
-        threads = [threading.Thread(target=work, args=(k,)) for k in range(self.num_workers)]
-        for thread in threads:
-            thread.start()
+    threads = [
+        threading.Thread(target=work, args=(k,), daemon=True)
+        for k in range(min(workers, len(chunks)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
         for _ in threads:
             while (report := reports.get()) is not None:
+                if isinstance(report, BaseException):
+                    raise report
                 yield report
+    finally:
+        left.set()
         for thread in threads:
             thread.join()
 
@@ -202,6 +232,8 @@ def plan_of(answer: Mapping[str, Any]) -> GroupPlan:
     """
     if "unfit" in answer:
         raise DeviceError(answer["unfit"])
+    if "wrong" in answer:
+        raise WrongDefinition(answer["wrong"])
     if "refused" in answer:
         raise InputError(answer["refused"])
     if "died" in answer:

@@ -2,11 +2,9 @@
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from geojax.sweeps.launch import (
     plan_of,
     plan_order,
     report_of,
+    side_by_side,
 )
 from geojax.sweeps.trials import Chunk
 from geojax.sweeps.work import Report
@@ -52,27 +51,9 @@ class Processes(AbstractLauncher):
         need_name(sweep)
 
     def run(self, job: Job, chunks: Sequence[Chunk], stop: Callable[[], bool]) -> Iterator[Report]:
-        waiting: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-        reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
-        for chunk in chunks:
-            waiting.put(chunk)
-        count = min(self.num_workers, len(chunks))
-
-        def attend(number: int) -> None:
-            while not stop():
-                try:
-                    chunk = waiting.get_nowait()
-                except queue.Empty:
-                    break
-                reports.put(self._chunk(number, job, chunk))
-            reports.put(None)
-
-        threads = [threading.Thread(target=attend, args=(k,), daemon=True) for k in range(count)]
-        for thread in threads:
-            thread.start()
-        for _ in threads:
-            while (report := reports.get()) is not None:
-                yield report
+        yield from side_by_side(
+            lambda number, chunk: self._chunk(number, job, chunk), chunks, self.num_workers, stop
+        )
 
     def plan(self, job, trial, count, *, lanes=None, timed=False):
         order = plan_order(job, trial, count, workers=self.num_workers, lanes=lanes, timed=timed)

@@ -27,6 +27,7 @@ class Results:
     def __init__(self, folder: str | Path | Store, definition: Sweep | None = None):
         self.store = folder if isinstance(folder, Store) else Store(folder)
         self.sweep: Sweep = self.store.sweep() if definition is None else definition
+        self._trials: set[str] | None = None
 
     def table(self, query: str = "SELECT * FROM trials") -> list[dict[str, Any]]:
         """Rows that a query of DuckDB gives, over `trials` (one row each) or `rows` (each rung).
@@ -64,11 +65,17 @@ class Results:
             raise InputError(
                 f"by: there is no column {by!r}{mend}; use one of {', '.join(columns)}"
             )
+        finite = f'coalesce(isfinite(TRY_CAST("{by}" AS DOUBLE)), true)'
         last = "AND rung = (SELECT max(rung) FROM rows)" if self.sweep.halving else ""
-        return self.table(
-            f"SELECT * FROM trials WHERE status = 'ok' AND \"{by}\" IS NOT NULL {last} "
-            f'ORDER BY "{by}" {"DESC" if up else "ASC"}, trial LIMIT {count}'
+        order = self.table(
+            f"SELECT trial FROM trials WHERE status = 'ok' AND \"{by}\" IS NOT NULL "
+            f'AND {finite} {last} ORDER BY "{by}" {"DESC" if up else "ASC"}, trial'
         )
+        wanted = self._wanted()
+        chosen = [row["trial"] for row in order if wanted is None or row["trial"] in wanted]
+        names = ", ".join(f"'{name}'" for name in chosen[:count])
+        rows = self.table(f"SELECT * FROM trials WHERE trial IN ({names})") if names else []
+        return sorted(rows, key=lambda row: chosen.index(row["trial"]))
 
     def best(self) -> dict[str, Any]:
         """The best row.
@@ -97,17 +104,26 @@ class Results:
         for row in rows:
             by_status[row["status"]] = by_status.get(row["status"], 0) + 1
         found = {row["trial"] for row in rows}
-        if self.sweep.proposals is not None:
+        wanted = self._wanted()
+        if wanted is None:
+            assert self.sweep.proposals is not None
             asked = self.sweep.proposals.num_trials
             counts = {"trials": asked, "missing": max(0, asked - len(found)), "orphans": 0}
         else:
-            wanted = {trial.id for trial in trials_of(self.sweep)}
             counts = {
                 "trials": len(wanted),
                 "missing": len(wanted - found),
                 "orphans": len(found - wanted),
             }
         return {**counts, "done": len(found) - counts["orphans"], "by_status": by_status}
+
+    def _wanted(self) -> set[str] | None:
+        """The trials of the definition as it is now; None where they are proposed."""
+        if self.sweep.proposals is not None:
+            return None
+        if self._trials is None:
+            self._trials = {trial.id for trial in trials_of(self.sweep)}
+        return self._trials
 
     def export(self, path: str | Path) -> Path:
         """Write one table of all trials: .csv, .parquet or .json (one object a line).

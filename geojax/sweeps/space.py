@@ -124,9 +124,11 @@ def as_axis(name: str, value: Any, hint: Any) -> Axis:
         read = tuple(convert(v, hint, where) for v in values)
         if not read:
             raise InputError(f"{where}: is empty; give values, or leave it out")
-        twice = next((v for k, v in enumerate(read) if v in read[:k]), None)
-        if twice is not None:
-            raise InputError(f"{where}: {twice!r} is there twice; keep one")
+        seen = set()
+        for entry in read:
+            if entry in seen:
+                raise InputError(f"{where}: {entry!r} is there twice; keep one")
+            seen.add(entry)
         if len(read) == 1:
             warnings.warn(f"{where}: has one value; it could stand under fixed", stacklevel=2)
         return read

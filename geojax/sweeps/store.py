@@ -54,27 +54,46 @@ class Store:
 
     # -- the definition -------------------------------------------------------------------------
 
-    def create(self, sweep: Sweep) -> list[str]:
-        """Make the folder, or take it up if it holds a sweep of the same task.
+    def check(self, sweep: Sweep) -> list[str]:
+        """Look whether the folder can hold a sweep, without writing anything.
 
         Returns:
-            The keys in which the definition differs from the one that was there.
+            The keys in which the definition differs from the one that is there.
 
         Raises:
             InputError: other files are there, or a sweep of another task or precision.
-            StorageError: it cannot be written, or the disk is full.
         """
-        changed: list[str] = []
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: is a file; give a folder")
         place = self.folder / DEFINITION
         if place.exists():
-            try:
-                changed = _differences(self._definition(), sweep.to_dict(), place)
-            except StorageError as error:
-                self.put_aside(place, error)
+            with contextlib.suppress(StorageError):
+                return _differences(self._definition(), sweep.to_dict(), place)
         elif self.folder.is_dir() and os.listdir(self.folder) and not self.parts.is_dir():
             raise InputError(f"{self.folder}: holds other files and no sweep; give another folder")
+        return []
+
+    def create(self, sweep: Sweep) -> None:
+        """Write the definition, if another one is there or none; only the head may.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        place = self.folder / DEFINITION
+        if place.exists():
+            try:
+                if self._definition() == json.loads(json.dumps(sweep.to_dict())):
+                    return
+            except StorageError as error:
+                self.put_aside(place, error)
+        self._write(DEFINITION, sweep.to_dict())
+
+    def make_folder(self) -> None:
+        """Make the folder.
+
+        Raises:
+            StorageError: it cannot be made, or the disk is full.
+        """
         with files.storage_errors(self.folder):
             for name in (PARTS, CHECKPOINTS, ATTEMPTS):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -84,9 +103,6 @@ class Store:
                 f"{self.folder}: only {free >> 20} MiB are free on the disk; free at least "
                 f"{LEAST_FREE_BYTES >> 20} MiB"
             )
-        if changed or not place.exists():
-            self._write(DEFINITION, sweep.to_dict())
-        return changed
 
     def sweep(self) -> Sweep:
         """The definition.
@@ -148,6 +164,7 @@ class Store:
         Raises:
             StorageError: another head is at work.
         """
+        self.make_folder()
         with files.storage_errors(self.folder):
             lock = os.open(self.folder / f".{HEAD}", os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -201,8 +218,10 @@ class Store:
 
     def _sweep_up(self) -> None:
         """Take away what killed writers have left."""
-        for place in (self.folder, self.parts):
-            for leftover in place.glob(".*.tmp*"):
+        for place, pattern in (
+            (self.folder, ".*.json.*"), (self.parts, ".*.tmp*"), (self.parts, "tmp_*"),
+        ):  # fmt: skip
+            for leftover in place.glob(pattern):
                 with contextlib.suppress(OSError):
                     leftover.unlink()
 
@@ -272,9 +291,8 @@ class Store:
                 continue
             try:
                 data = files.read_bytes(path)
-            except (StorageError, InputError) as error:
-                self.put_aside(path, error)
-                continue
+            except InputError:
+                continue  # taken away in the meantime
             if files.sha256(data)[:32] == digest:
                 found.append(path)
                 self._verified[path] = mark
@@ -343,25 +361,25 @@ class Store:
 
     def begin(self, chunk: str) -> int:
         """Note that a chunk is begun; return how often it has been by now."""
-        folder = self.folder / ATTEMPTS
+        folder = self.folder / ATTEMPTS / chunk
         with files.storage_errors(folder):
-            folder.mkdir(exist_ok=True)
-            number = sum(1 for _ in folder.glob(f"{chunk}-*"))
+            folder.mkdir(parents=True, exist_ok=True)
+            number = len(os.listdir(folder))
             while True:
                 number += 1
                 try:
-                    os.close(os.open(folder / f"{chunk}-{number}", os.O_CREAT | os.O_EXCL, 0o644))
+                    os.close(os.open(folder / str(number), os.O_CREAT | os.O_EXCL, 0o644))
                     return number
                 except FileExistsError:
                     continue
 
     def attempts(self, chunk: str) -> int:
-        """How often a chunk has been begun without getting anywhere."""
-        return sum(1 for _ in (self.folder / ATTEMPTS).glob(f"{chunk}-*[0-9]"))
+        """How often a chunk has been begun by a process that then died."""
+        return sum(1 for _ in (self.folder / ATTEMPTS / chunk).glob("*[0-9]"))
 
     def forgive(self, chunk: str, attempt: int) -> None:
-        """Count an attempt no longer: it has got somewhere, or was asked to stop."""
-        path = self.folder / ATTEMPTS / f"{chunk}-{attempt}"
+        """Count an attempt no longer: its process lives, or has got somewhere."""
+        path = self.folder / ATTEMPTS / chunk / str(attempt)
         with files.storage_errors(path), contextlib.suppress(FileNotFoundError):
             path.rename(path.with_name(f"{path.name}.forgiven"))
 
@@ -370,10 +388,10 @@ def _differences(old: dict[str, Any], new: dict[str, Any], place: Path) -> list[
     """Keys in which two definitions differ.
 
     Raises:
-        InputError: they are not of one sweep: the task, the precision or the seed is another.
+        InputError: they are not of one sweep: what a row means is another.
     """
     differs = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    for key in ("task", "x64", "seed"):
+    for key in ("task", "x64", "seed", "halving", "objective", "maximise"):
         if key in differs:
             raise InputError(
                 f"{place}: is another sweep ({key}: {old.get(key)!r} there, {new.get(key)!r} "

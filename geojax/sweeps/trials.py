@@ -98,7 +98,7 @@ def trial_of(sweep: Sweep, point: Mapping[str, Any]) -> Trial:
         group = _digest([own, static, task.variant(config), sweep.x64])[:12]
         name = _digest([*identity, values, task.fingerprint(config)])[:32]
         return Trial(name, values, group)
-    except (ValueError, TypeError) as error:  # an InputError is a ValueError
+    except (ValueError, TypeError, ArithmeticError) as error:  # an InputError is a ValueError
         values = {field: given.get(field) for field in task.hints() if field in given}
         return Trial(_digest([*identity, values, str(error)])[:32], values, "", str(error))
 

@@ -1,8 +1,10 @@
 """One chunk from beginning to end: resumed, run, and stored; the same wherever it runs."""
 
+import contextlib
 import datetime
 import functools
 import hashlib
+import json
 import shutil
 import time
 import warnings
@@ -21,7 +23,7 @@ from geojax._core.errors import GeojaxError, InputError, StorageError
 from geojax.io.files import storage_errors
 from geojax.sweeps.execute import Executor, Stopped
 from geojax.sweeps.store import CHECKPOINTS, Store, Superseded
-from geojax.sweeps.trials import Chunk
+from geojax.sweeps.trials import Chunk, Trial
 
 KIND, VERSION, NAME = "lanes", 1, "state"
 STATES = "states"
@@ -84,13 +86,12 @@ def carry_out(
         store.commit(
             chunk.id,
             [
-                {**trial.values, "trial": trial.id, **common, **row}
+                {**columns_of(trial), "trial": trial.id, **common, **row}
                 for trial, row in zip(chunk.trials, rows, strict=True)
             ],
             token,
         )
     except Stopped:
-        store.forgive(chunk.id, attempt)
         return Report(chunk.id, "stopped")
     except Superseded:
         return Report(chunk.id, "superseded", "another head has taken over")
@@ -102,6 +103,10 @@ def carry_out(
             return Report(chunk.id, "memory", text[:200])
         name = "" if isinstance(error, GeojaxError) else f"{type(error).__name__}: "
         return Report(chunk.id, "error", f"{name}{text[:500]}")
+    finally:
+        # a process that is killed does not come by here: such attempts alone are counted
+        with contextlib.suppress(StorageError):
+            store.forgive(chunk.id, attempt)
     return Report(chunk.id, "done")
 
 
@@ -113,17 +118,19 @@ def _save(place: Path, state: PyTree, done: int, chunk: Chunk) -> None:
     arrays = {f"{k:05d}": leaf for k, leaf in enumerate(_leaves(state))}
     about = {"segments": done, "trials": [trial.id for trial in chunk.trials]}
     io.save_arrays(place / f"{done:06d}", NAME, arrays, about, kind=KIND, version=VERSION)
-    for old in sorted(place.iterdir(), reverse=True)[_KEPT:]:
+    for old in sorted(place.glob("[0-9]*"), reverse=True)[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _standing(chunk: Chunk, executor: Executor, store: Store) -> tuple[PyTree, int]:
     """The newest whole state of a chunk, and its segments; None and 0 where it starts afresh."""
     folder = store.folder / CHECKPOINTS / chunk.id
-    for place in sorted(folder.glob("*"), reverse=True) if folder.is_dir() else ():
+    for place in sorted(folder.glob("[0-9]*"), reverse=True) if folder.is_dir() else ():
         found = _load(place)
         if found is not None and found[1]["trials"] == [trial.id for trial in chunk.trials]:
-            return _filled(chunk, executor, found[0]), found[1]["segments"]
+            state = _filled(chunk, executor, found[0])
+            if state is not None:
+                return state, found[1]["segments"]
     if not chunk.sources:
         return None, 0
     rows: dict[str, list[np.ndarray]] = {}
@@ -139,7 +146,8 @@ def _standing(chunk: Chunk, executor: Executor, store: Store) -> tuple[PyTree, i
     lanes = [rows[trial.id] for trial in chunk.trials]
     lanes += [lanes[0]] * (chunk.lanes - len(lanes))
     leaves = [np.stack(column) for column in zip(*lanes, strict=True)]
-    return _filled(chunk, executor, leaves), chunk.segments[0]
+    state = _filled(chunk, executor, leaves)
+    return (None, 0) if state is None else (state, chunk.segments[0])
 
 
 def _load(place: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
@@ -161,13 +169,21 @@ def _load(place: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
 
 
 def _filled(chunk: Chunk, executor: Executor, leaves: list[np.ndarray]) -> PyTree:
-    """A state with the structure that the program has, and the given numbers."""
+    """A state with the structure that the program has, and the given numbers.
+
+    None where they do not fit: they are of other code.
+    """
     like = executor.state_like(chunk)
     known, structure = jax.tree.flatten(like)
+    if len(known) != len(leaves):
+        return None
     made = [
         jax.random.wrap_key_data(jnp.asarray(leaf)) if _is_key(old) else leaf
         for old, leaf in zip(known, leaves, strict=True)
     ]
+    for old, leaf in zip(known, made, strict=True):
+        if (old.shape, old.dtype) != (leaf.shape, leaf.dtype):
+            return None
     return jax.device_put(jax.tree.unflatten(structure, made), executor.device)
 
 
@@ -183,6 +199,14 @@ def _is_key(leaf: Any) -> bool:
 
 
 # -- what a row says of itself --------------------------------------------------------------------
+
+
+def columns_of(trial: Trial) -> dict[str, Any]:
+    """The fields of a trial as columns: lists as text, since they may hold anything, or nothing."""
+    return {
+        name: json.dumps(value) if isinstance(value, list) else value
+        for name, value in trial.values.items()
+    }
 
 
 def provenance() -> dict[str, str]:

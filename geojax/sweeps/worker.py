@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 
-from geojax._core.errors import GeojaxError, InputError
-from geojax.sweeps.execute import Executor
+from geojax._core.errors import DeviceError, GeojaxError, InputError
+from geojax.sweeps.execute import Executor, WrongDefinition
 from geojax.sweeps.planning import plan_group
 from geojax.sweeps.store import Store
-from geojax.sweeps.trials import Chunk, Trial
+from geojax.sweeps.trials import Chunk, Trial, trial_of
 from geojax.sweeps.work import carry_out
 
 # folder -> what this process has compiled for the sweep in it
@@ -51,12 +51,23 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
         trial = Trial(**options.pop("trial"))
         try:
             return dataclasses.asdict(plan_group(executor, trial, **options))
+        except WrongDefinition as error:
+            return {"wrong": str(error)}
         except InputError as error:
             return {"refused": str(error)}
+        except DeviceError as error:
+            return {"unfit": str(error)}
     if "chunk" not in order:
         return {}
+    chunk = Chunk.from_dict(order["chunk"])
+    for trial in chunk.trials:
+        if trial_of(sweep, trial.values).id != trial.id:
+            return {
+                "unfit": f"{store.folder}: a worker finds another task, or other files, than the "
+                "sweep was begun with; undo the change, or start it anew in another folder"
+            }
     report = carry_out(
-        Chunk.from_dict(order["chunk"]),
+        chunk,
         executor,
         store,
         token,

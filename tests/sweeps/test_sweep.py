@@ -1,10 +1,12 @@
 """The head, in one process, on tasks with known answers."""
 
+import dataclasses
 import json
 import math
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from geojax.sweeps import (
     Proposals,
     Range,
     Results,
+    Static,
     Sweep,
     execute,
     sweep,
@@ -151,8 +154,54 @@ class TestBadPoints:
             return {"angle": config.angle}
 
         task = FunctionTask(function=named, config=Throw, objective="angle")
-        results = sweep(Sweep(task=task, axes={"power": [1, 2]}), tmp_path)
-        assert all("already" in row["reason"] for row in results.failures())
+        with pytest.raises(InputError, match="already"):
+            sweep(Sweep(task=task, axes={"power": [1, 2]}), tmp_path)
+
+    def test_an_objective_that_is_no_metric_stores_nothing(self, tmp_path):
+        asked = {"axes": {"power": [1, 2]}, "objective": "log_reech", "maximise": True}
+        with pytest.raises(InputError, match=r"'log_reech' is no metric"):
+            sweep(Sweep(task=throw, **asked), tmp_path)
+        assert not list((tmp_path / "parts").glob("part-*"))
+
+    def test_fields_that_are_columns_are_refused(self):
+        @dataclasses.dataclass(frozen=True)
+        class Wide:
+            width: Static[int] = 1
+
+        task = FunctionTask(function=distance, config=Wide, objective="log_reach")
+        with pytest.raises(InputError, match="'width' is a column"):
+            Sweep(task=task, axes={"width": [1, 2]})
+
+    def test_a_lane_that_raises_fails_alone(self, tmp_path, monkeypatch):
+        run = Executor.run
+
+        def fragile(self, chunk, **options):
+            if any(trial.values["seed"] == 2 for trial in chunk.trials):
+                raise RuntimeError("two is too much")
+            return run(self, chunk, **options)
+
+        monkeypatch.setattr(Executor, "run", fragile)
+        results = sweep(Sweep(task=throw, axes={"seed": Range(0, 3)}), tmp_path)
+        assert results.status()["by_status"] == {"failed": 1, "ok": 3}
+        assert results.failures()[0]["seed"] == 2
+
+    def test_numbers_that_do_not_fit_are_refused(self, monkeypatch):
+        monkeypatch.setattr(jax.dtypes, "canonicalize_dtype", lambda kind: np.dtype("int32"))
+        (trial,) = trials_of(Sweep(task=throw, points=({"seed": 3_000_000_000},)))
+        assert "does not fit" in trial.refusal
+
+    def test_infinite_objectives_are_not_the_best(self, tmp_path):
+        def far(config, key):
+            return {"log_reach": jnp.where(config.angle > 0.5, jnp.inf, config.angle)}
+
+        task = FunctionTask(function=far, config=Throw, objective="log_reach", maximise=True)
+        results = sweep(Sweep(task=task, axes={"angle": [0.1, 0.4, 0.9]}), tmp_path)
+        assert results.best()["angle"] == 0.4
+
+    def test_points_of_other_definitions_are_not_the_best(self, tmp_path):
+        sweep(Sweep(task=throw, axes={"angle": [0.1, 0.785]}), tmp_path)
+        results = sweep(Sweep(task=throw, axes={"angle": [0.1, 0.2]}), tmp_path)
+        assert results.best()["angle"] == 0.2
 
     def test_the_same_point_twice(self):
         points = ({"angle": 0.5}, {"power": 1})  # both are the defaults
@@ -197,7 +246,7 @@ class TestSegments:
         for a, b in zip(whole, found, strict=True):
             assert a["place"] == b["place"] == pytest.approx(a["begin"] + 6 * a["step"])
         assert not list((tmp_path / "cut" / "checkpoints").iterdir())
-        assert Store(tmp_path / "cut").attempts(found[0]["chunk"]) == 1
+        assert Store(tmp_path / "cut").attempts(found[0]["chunk"]) == 0
 
     def test_ctrl_c(self, tmp_path, monkeypatch):
         monkeypatch.setattr(
@@ -234,11 +283,18 @@ class TestSegments:
 
 
 class TestHalving:
+    def test_a_task_without_segments_and_another_halving_are_refused(self, tmp_path):
+        axes = {"angle": [0.1, 0.2, 0.3]}
+        with pytest.raises(InputError, match="no segments"):
+            sweep(Sweep(task=throw, axes=axes, halving=Halving()), tmp_path / "throw")
+        steps = {"step": [0.1, 0.2, 0.3]}
+        sweep(Sweep(task=walk, axes=steps, halving=Halving()), tmp_path / "walk")
+        with pytest.raises(InputError, match="halving"):
+            sweep(Sweep(task=walk, axes=steps), tmp_path / "walk")
+
     def test_the_best_go_on_from_where_they_stand(self, tmp_path):
         steps = np.linspace(1.0, 19.0, 9).tolist()
-        definition = Sweep(
-            task=walk, axes={"step": steps}, fixed={"segments": 9}, halving=Halving()
-        )
+        definition = Sweep(task=walk, axes={"step": steps}, fixed={"length": 9}, halving=Halving())
         results = sweep(definition, tmp_path)
         rows = results.table("SELECT rung, step, done, segments, place, begin FROM rows")
         by_rung = {k: sorted(r["step"] for r in rows if r["rung"] == k) for k in range(3)}
@@ -255,7 +311,7 @@ class TestHalving:
         import shutil
 
         definition = Sweep(
-            task=walk, axes={"step": [0.1, 0.2, 3.0]}, fixed={"segments": 4},
+            task=walk, axes={"step": [0.1, 0.2, 3.0]}, fixed={"length": 4},
             halving=Halving(rungs=2),
         )  # fmt: skip
         sweep(definition, tmp_path)
@@ -285,6 +341,19 @@ class TestProposals:
         lost.unlink()
         again = sweep(definition, tmp_path, lanes=8)
         assert {row["trial"] for row in again.table()} == rows
+        (tmp_path / "batches" / "batch-00000.json").unlink()
+        assert len(sweep(definition, tmp_path, lanes=8).table()) == 24
+
+
+class TestAttempts:
+    def test_only_those_that_died_count(self, tmp_path):
+        definition = Sweep(task=throw, axes={"seed": Range(0, 1)})
+        for _ in range(4):
+            results = sweep(definition, tmp_path, lanes=1)
+            for path in (tmp_path / "parts").glob("part-*"):
+                path.unlink()
+        assert sweep(definition, tmp_path, lanes=1).status()["by_status"] == {"ok": 2}
+        assert results.store.attempts(next((tmp_path / "attempts").iterdir()).name) == 0
 
 
 class TestMemory:

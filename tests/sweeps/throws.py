@@ -37,7 +37,7 @@ throw = FunctionTask(function=distance, config=Throw, objective="log_reach", max
 @dataclasses.dataclass(frozen=True)
 class Walk:
     step: Traced[float] = 0.1
-    segments: Static[int] = 6
+    length: Static[int] = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class WalkTask(AbstractTask):
             metrics = {"place": state["place"], "begin": state["begin"], "done": state["done"]}
             return Outcome(metrics, {}, RESULTS.successful)
 
-        return Program((), start, advance, finish, config.segments)
+        return Program((), start, advance, finish, config.length)
 
 
 walk = WalkTask()

@@ -21,6 +21,12 @@ from geojax._core.results import RESULTS
 from geojax._core.roles import Role, roles
 from geojax.io.toml import convert
 
+# Columns of the table beside fields, metrics and curves.
+RESERVED = (
+    "trial", "rung", "status", "reason", "segments", "seconds", "compile_seconds", "deviation",
+    "chunk", "lanes", "width", "attempt", "device", "x64", "geojax", "jax", "revision", "finished",
+)  # fmt: skip
+
 
 class Outcome(eqx.Module):
     """What one point came to.
@@ -161,7 +167,10 @@ class FunctionTask(AbstractTask):
                 if value.dtype.kind not in "biuf":
                     raise InputError(f"field {name}: {kinds[name]} is no number; declare it Static")
                 # as JAX would take the Python number
-                found[name] = np.asarray(value, jax.dtypes.canonicalize_dtype(value.dtype))
+                dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+                if value.dtype.kind in "iu" and not np.all(value == value.astype(dtype)):
+                    raise InputError(f"{name}: {value} does not fit into {dtype}; take x64 = true")
+                found[name] = value.astype(dtype)
         return found
 
     def program(self, config: Any) -> Program:
