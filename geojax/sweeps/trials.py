@@ -116,12 +116,18 @@ def trials_of(sweep: Sweep, points: Iterable[Mapping[str, Any]] | None = None) -
     Raises:
         InputError: two points are the same.
     """
+    known = sweep.__dict__.get("_trials")
+    if points is None and known is not None:
+        return list(known)
     found: dict[str, Trial] = {}
     for number, point in enumerate(sweep.rows() if points is None else points):
         trial = trial_of(sweep, point)
         if trial.id in found:
             raise InputError(f"point {number}: {dict(point)} is there twice; keep one")
         found[trial.id] = trial
+    if points is None:
+        # the command asks several times, and some tasks look closely at each point
+        object.__setattr__(sweep, "_trials", tuple(found.values()))
     return list(found.values())
 
 
