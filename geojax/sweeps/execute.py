@@ -1,7 +1,6 @@
 """Running a chunk: its lanes as one compiled program, segment by segment."""
 
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,9 +15,6 @@ from geojax.sweeps.definition import Sweep
 from geojax.sweeps.tasks import Outcome, Program
 from geojax.sweeps.tasks.base import RESERVED
 from geojax.sweeps.trials import Chunk, Trial, key_data, stacked
-
-# Of so many trials one is run again, alone.
-ALONE = 100
 
 
 class Stopped(Exception):
@@ -181,7 +177,7 @@ class Executor:
             for k in range(len(trials))
         ]
         for k, trial in enumerate(trials):
-            if chunk.rung == 0 and last == self.program(trial).num_segments and is_sampled(trial):
+            if trial.id in chunk.alone and last == self.program(trial).num_segments:
                 rows[k]["deviation"] = self._deviation(trial, outcome, k)
         return rows, state
 
@@ -224,11 +220,6 @@ class Executor:
             else:
                 gaps.append(float(abs(here - there) / max(1.0, abs(there))))
         return max(gaps, default=0.0)
-
-
-def is_sampled(trial: Trial) -> bool:
-    """Whether a trial is one of those that run again, alone."""
-    return zlib.crc32(trial.id.encode()) % ALONE == 0
 
 
 def _over(function: Callable, width: int) -> Callable:

@@ -20,7 +20,7 @@ from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
 from geojax.sweeps.store import Store
-from geojax.sweeps.trials import MAX_ATTEMPTS, Chunk, Trial, groups_of, pack, split
+from geojax.sweeps.trials import MAX_ATTEMPTS, Chunk, Trial, groups_of, pack, run_alone, split
 from geojax.sweeps.work import Report, columns_of, provenance
 
 Progress = Callable[[str], None]
@@ -143,7 +143,9 @@ class _Head:
         if refused:
             self._fail(refused, "refused", {trial.id: trial.refusal for trial in refused})
         chunks: list[Chunk] = []
-        for group, members in groups_of(batch.trials).items():
+        groups = groups_of(batch.trials)
+        alone = run_alone([trial for members in groups.values() for trial in members])
+        for group, members in groups.items():
             if all(trial.id not in batch.missing for trial in members):
                 continue
             plan = self._plan(group, members, batch)
@@ -154,7 +156,7 @@ class _Head:
                 span = batch.segments.get(group, (0, -1))
                 return pack(
                     trials, plan.lanes, plan.width, rung=batch.rung, segments=span,
-                    sources=batch.sources,
+                    sources=batch.sources, alone=alone,
                 )  # fmt: skip
 
             # the same chunks as before a kill, which may have left a state of them

@@ -1,7 +1,8 @@
 """Trials: the points of a sweep with their names, and how they are packed into programs."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from geojax.sweeps.definition import Sweep, identity_of
 
 # A point that kills its process so often is not tried again.
 MAX_ATTEMPTS = 3
+# Of so many trials one is run again, alone.
+ALONE = 100
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Chunk:
         rung: which rung of a halving it leads to.
         segments: how many have been done before, and how many by its end (-1: all).
         sources: chunks of the rung before, whose states its trials go on from.
+        alone: those of its trials that are run again, alone.
     """
 
     id: str
@@ -58,6 +62,7 @@ class Chunk:
     rung: int = 0
     segments: tuple[int, int] = (0, -1)
     sources: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -65,6 +70,7 @@ class Chunk:
         names = ("id", "group", "lanes", "width", "rung")
         own = {name: getattr(self, name) for name in names}
         own |= {"segments": list(self.segments), "sources": list(self.sources)}
+        own["alone"] = list(self.alone)
         return {**own, "trials": trials}
 
     @classmethod
@@ -78,6 +84,7 @@ class Chunk:
             trials=trials,
             segments=(table["segments"][0], table["segments"][1]),
             sources=tuple(table["sources"]),
+            alone=tuple(table["alone"]),
         )
 
 
@@ -109,12 +116,18 @@ def trials_of(sweep: Sweep, points: Iterable[Mapping[str, Any]] | None = None) -
     Raises:
         InputError: two points are the same.
     """
+    known = sweep.__dict__.get("_trials")
+    if points is None and known is not None:
+        return list(known)
     found: dict[str, Trial] = {}
     for number, point in enumerate(sweep.rows() if points is None else points):
         trial = trial_of(sweep, point)
         if trial.id in found:
             raise InputError(f"point {number}: {dict(point)} is there twice; keep one")
         found[trial.id] = trial
+    if points is None:
+        # the command asks several times, and some tasks look closely at each point
+        object.__setattr__(sweep, "_trials", tuple(found.values()))
     return list(found.values())
 
 
@@ -135,6 +148,7 @@ def pack(
     rung: int = 0,
     segments: tuple[int, int] = (0, -1),
     sources: Mapping[str, str] | None = None,
+    alone: Set[str] = frozenset(),
 ) -> list[Chunk]:
     """Trials of one group in chunks of so many lanes.
 
@@ -142,6 +156,7 @@ def pack(
         trials: in their order.
         lanes, width, rung, segments: of the chunks.
         sources: trial -> chunk that holds its state, where it goes on from one.
+        alone: trials that are run again, alone.
     """
     trials, sources = list(trials), sources or {}
     chunks = []
@@ -149,7 +164,9 @@ def pack(
         part = tuple(trials[first : first + lanes])
         origin = tuple(dict.fromkeys(sources[t.id] for t in part if t.id in sources))
         name = _chunk_name(part, lanes, rung, segments)
-        chunks.append(Chunk(name, part[0].group, part, lanes, width, rung, segments, origin))
+        again = tuple(trial.id for trial in part if trial.id in alone)
+        group = part[0].group
+        chunks.append(Chunk(name, group, part, lanes, width, rung, segments, origin, again))
     return chunks
 
 
@@ -161,6 +178,7 @@ def split(chunk: Chunk, lanes: int) -> list[Chunk]:
             chunk,
             id=_chunk_name(part, lanes, chunk.rung, chunk.segments),
             trials=part,
+            alone=tuple(trial.id for trial in part if trial.id in chunk.alone),
             lanes=lanes,
             width=width,
         )
@@ -173,9 +191,17 @@ def _chunk_name(trials: Sequence[Trial], lanes: int, rung: int, segments: tuple[
     return _digest([[trial.id for trial in trials], lanes, rung, segments])[:16]
 
 
+def run_alone(trials: Sequence[Trial]) -> set[str]:
+    """Trials that are run again, alone: one in `ALONE`, but at least one."""
+    found = {trial.id for trial in trials if zlib.crc32(trial.id.encode()) % ALONE == 0}
+    return found or {trial.id for trial in trials[:1]}
+
+
 def key_data(sweep_seed: int, trial: Trial) -> np.ndarray:
-    """The key of a trial, whatever it is packed with: `fold_in(key(seed), trial)`."""
-    key = jax.random.fold_in(jax.random.key(sweep_seed), np.uint32(int(trial.id[:8], 16)))
+    """The key of a trial, whatever it is packed with: 64 bits of its name, folded in."""
+    key = jax.random.key(sweep_seed)
+    for first in (0, 8):
+        key = jax.random.fold_in(key, np.uint32(int(trial.id[first : first + 8], 16)))
     return np.asarray(jax.random.key_data(key))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import os
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +20,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS
 from geojax._core.roles import Role, roles
+from geojax.io.files import read_bytes, sha256
 from geojax.io.toml import convert
 
 # Columns of the table beside fields, metrics and curves.
@@ -218,6 +220,29 @@ def _source(function: Callable) -> str:
         return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]
     except (OSError, TypeError):
         return ""
+
+
+def stamp(path: str) -> tuple[str, int, int]:
+    """What tells the content of a file from another, without reading it.
+
+    Raises:
+        InputError: no such file.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise InputError(f"{path}: no such file; check the name") from error
+    return path, found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_of(mark: tuple[str, int, int]) -> str:
+    return sha256(read_bytes(mark[0]))[:16]
+
+
+def hash_of(path: str) -> str:
+    """Hash of a file, which is read once for each of its contents."""
+    return _hash_of(stamp(path))
 
 
 def _plain(value: Any) -> Any:

@@ -11,11 +11,10 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.roles import Static, Traced
 from geojax.io import npy
-from geojax.io.files import read_bytes, sha256
 from geojax.metrics import PauliPenalty
 from geojax.quantum import gate, nielsen_complexity
 from geojax.quantum.gates import as_target
-from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program
+from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program, hash_of
 
 RANDOM = "random"
 
@@ -97,7 +96,7 @@ class CircuitTask(AbstractTask):
 
     def fingerprint(self, config: CircuitConfig) -> dict[str, Any]:
         if config.target.endswith(".npy"):
-            return {"target": sha256(read_bytes(config.target))[:16]}
+            return {"target": hash_of(config.target)}
         return {}
 
 

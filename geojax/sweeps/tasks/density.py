@@ -18,9 +18,8 @@ from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if
 from geojax._core.roles import Static, Traced
-from geojax.io.files import read_bytes, sha256
 from geojax.networks import ACTIVATIONS, DensityFlow
-from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program
+from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program, hash_of
 from geojax.training import (
     TOY_DENSITIES,
     DensityMethod,
@@ -208,7 +207,7 @@ class DensityTask(AbstractTask):
     def fingerprint(self, config: DensityConfig) -> dict[str, Any]:
         if self.data in TOY_DENSITIES:
             return {}
-        return {"data": sha256(read_bytes(self.data))[:16]}
+        return {"data": hash_of(self.data)}
 
 
 def read_points(path: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Sweeps of landmark matches: over kernels and weights, and over pairs of files."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,10 +13,9 @@ from geojax import io, kernels
 from geojax._core import checks
 from geojax._core.errors import InputError
 from geojax._core.roles import Static, Traced
-from geojax.io.files import read_bytes, sha256
 from geojax.matching import match
 from geojax.matching.match import pose
-from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program
+from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program, hash_of, stamp
 
 KERNELS = {
     "gaussian": kernels.Gaussian,
@@ -75,7 +75,7 @@ class MatchTask(AbstractTask):
     objective: ClassVar[str] = "residual"
 
     def lane(self, config: MatchConfig) -> PyTree:
-        source, target = (self._points(getattr(config, name)) for name in ("source", "target"))
+        source, target = (_points(stamp(getattr(config, name))) for name in ("source", "target"))
         if source.shape != target.shape:
             raise InputError(
                 f"{config.source} and {config.target}: have {list(source.shape)} and "
@@ -95,7 +95,7 @@ class MatchTask(AbstractTask):
         return {"source": source, "target": target, **numbers}
 
     def variant(self, config: MatchConfig) -> dict[str, Any]:
-        return {"shape": list(self._points(config.source).shape)}
+        return {"shape": list(_points(stamp(config.source)).shape)}
 
     def program(self, config: MatchConfig) -> Program:
         kernel = KERNELS[config.kernel]
@@ -127,14 +127,9 @@ class MatchTask(AbstractTask):
         return Program((), start, lambda shared, lane, state: state, finish)
 
     def fingerprint(self, config: MatchConfig) -> dict[str, Any]:
-        return {
-            name: sha256(read_bytes(getattr(config, name)))[:16] for name in ("source", "target")
-        }
-
-    def _points(self, path: str) -> np.ndarray:
-        if path not in _POINTS:
-            _POINTS[path] = np.asarray(io.read_points(path).points)
-        return _POINTS[path]
+        return {name: hash_of(getattr(config, name)) for name in ("source", "target")}
 
 
-_POINTS: dict[str, np.ndarray] = {}
+@functools.lru_cache(maxsize=4096)
+def _points(mark: tuple[str, int, int]) -> np.ndarray:
+    return np.asarray(io.read_points(mark[0]).points)

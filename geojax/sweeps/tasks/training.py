@@ -11,8 +11,7 @@ from jaxtyping import PyTree
 
 from geojax._core.errors import InputError
 from geojax._core.results import RESULTS, code_if
-from geojax.io.files import read_bytes, sha256
-from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program
+from geojax.sweeps.tasks.base import AbstractTask, Outcome, Program, hash_of, stamp
 from geojax.training import (
     KineticEnergy,
     Samples,
@@ -129,7 +128,8 @@ class TrainTask(AbstractTask):
 
     def samples(self) -> tuple[Samples, Samples, Samples]:
         """Samples to train on, to choose by, and to test on."""
-        if self not in _SAMPLES:
+        key = self, tuple(stamp(str(file)) for file in self._files())
+        if key not in _SAMPLES:
             if not self.data:
                 split = load_digits_split()
             elif Path(self.data).is_dir():
@@ -137,27 +137,22 @@ class TrainTask(AbstractTask):
             else:
                 split = stratified_split(load_samples(self.data))
             parts = stratified_split(split.train, test_fraction=self.validation_fraction)
-            _SAMPLES[self] = parts.train, parts.test, split.test
-        return _SAMPLES[self]
+            _SAMPLES[key] = parts.train, parts.test, split.test
+        return _SAMPLES[key]
 
     def fingerprint(self, config: TrainConfig) -> dict[str, Any]:
+        return {"data": [hash_of(str(file)) for file in self._files()]}
+
+    def _files(self) -> list[Path]:
         if not self.data:
-            return {}
+            return []
         place = Path(self.data)
-        found = sorted(place.glob("*-ubyte*")) if place.is_dir() else [place]
-        return {"data": [_digest(str(file)) for file in found]}
+        return sorted(place.glob("*-ubyte*")) if place.is_dir() else [place]
 
     def _dtype(self, samples: Samples) -> Any:
         # double precision is asked for, whatever the file holds
         return jnp.zeros(()).dtype
 
 
-# read once in a process
-_SAMPLES: dict[TrainTask, tuple[Samples, Samples, Samples]] = {}
-_DIGESTS: dict[str, str] = {}
-
-
-def _digest(path: str) -> str:
-    if path not in _DIGESTS:
-        _DIGESTS[path] = sha256(read_bytes(path))[:16]
-    return _DIGESTS[path]
+# read once for each of its contents
+_SAMPLES: dict[Any, tuple[Samples, Samples, Samples]] = {}
