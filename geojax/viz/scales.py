@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SCALES = ("linear", "log", "category")
 # Numbers that span more than this ratio are drawn on a logarithmic axis.
 WIDE = 100.0
+# What is far out is cut off only where it would stretch the frame more than so many times.
+FAR = 10.0
 # Beyond this a number has blown up: differences and squares of such numbers overflow.
 LARGEST = 1e150
 NUMBER = (int, float, np.number)
@@ -114,7 +116,7 @@ def _thinned(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
 
 
 def objective_axis(found: np.ndarray) -> Scaled:
-    """The objective within the fences beyond which values count as far out."""
+    """The objective, without what is so far out that the rest could not be told apart."""
     finite = found[np.isfinite(found)]
     if not finite.size:
         return _numeric(found, "linear", math.nan, math.nan)
@@ -122,8 +124,11 @@ def objective_axis(found: np.ndarray) -> Scaled:
     bent = np.log10(finite) if scale == "log" else finite
     lower, upper = np.quantile(bent, [0.25, 0.75])
     reach = 3.0 * (upper - lower)
-    inside = finite[(bent >= lower - reach) & (bent <= upper + reach)]
-    return _numeric(found, scale, *_ends(inside))
+    near = (bent >= lower - reach) & (bent <= upper + reach)
+    # a few good values far from many bad ones are what a sweep is for
+    if np.ptp(bent) <= FAR * np.ptp(bent[near]):
+        near[:] = True
+    return _numeric(found, scale, *_ends(finite[near]))
 
 
 def _ends(finite: np.ndarray) -> tuple[float, float]:
