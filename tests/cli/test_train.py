@@ -57,6 +57,7 @@ def test_train_writes_models_figures_and_page(process, samples, tmp_path, check_
     assert str(samples) in result["inputs"]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(command, samples, tmp_path, monkeypatch):
     """Cut off after the third epoch, between two checkpoints, it goes on from there."""
     from geojax.training import loop

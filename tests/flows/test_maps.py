@@ -79,6 +79,7 @@ def test_derivative_of_its_own(d, size, ends):
     np.testing.assert_allclose(lanes[0], found[1], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_lanes_share_one_form():
     """Small shifts take the fast form under `vmap` too, and one large lane moves all to the other.
 
