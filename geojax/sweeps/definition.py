@@ -175,11 +175,7 @@ class Sweep:
     # -- as a file ------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON has them.
-
-        Raises:
-            InputError: the task has no name by which another process would find it.
-        """
+        """Plain values, as JSON has them."""
         axes = {
             name: dataclasses.asdict(axis) if isinstance(axis, space.Range) else _plain(axis)
             for name, axis in self.axes.items()
@@ -291,8 +287,7 @@ def task_of(spec: Any, where: str, folder: Path | None = None) -> AbstractTask:
 def describe(task: AbstractTask) -> dict[str, Any]:
     """The name of a task, and its options: what `task_of` makes it from.
 
-    Raises:
-        InputError: it has no name by which another process would find it.
+    The name is empty where no other process would find the task.
     """
     for name, kind in TASKS.items():
         if type(task) is kind:

@@ -1,7 +1,6 @@
 """The verb `sweep`: give out what is not done yet, until all is."""
 
 import contextlib
-import itertools
 import signal
 import threading
 import warnings
@@ -20,8 +19,9 @@ from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
 from geojax.sweeps.store import Store
+from geojax.sweeps.tables import import_duckdb
 from geojax.sweeps.trials import MAX_ATTEMPTS, Chunk, Trial, groups_of, pack, run_alone, split
-from geojax.sweeps.work import Report, columns_of, provenance
+from geojax.sweeps.work import Report, field_columns, provenance
 
 Progress = Callable[[str], None]
 
@@ -61,7 +61,8 @@ def sweep(
         The results.
 
     Raises:
-        InputError: the folder holds another sweep, or the task cannot run on this launcher.
+        InputError: the folder holds another sweep, the task cannot run on this launcher, or DuckDB
+            is not installed.
         StorageError: rows cannot be written, or another process runs the sweep.
         Preempted: SIGTERM arrived; what is at work has been saved.
         KeyboardInterrupt: Ctrl-C; likewise.
@@ -73,6 +74,7 @@ def sweep(
     if lanes is not None:
         checks.count(lanes, "lanes")
     checks.non_negative(checkpoint_seconds, "checkpoint_seconds")
+    import_duckdb()
     launcher = InProcess() if launcher is None else launcher
     launcher.check(definition)
     store, say = Store(folder), progress or (lambda text: None)
@@ -195,14 +197,12 @@ class _Head:
 
     def _planned(self, members: Sequence[Trial]) -> GroupPlan:
         """The plan of a group, though workers may be killed on the way."""
-        for attempt in itertools.count(1):
+        for _ in range(MAX_ATTEMPTS - 1):
             try:
                 return self.launcher.plan(self.job, members[0], len(members), lanes=self.lanes)
             except Died as error:
-                if attempt == MAX_ATTEMPTS:
-                    raise
                 warnings.warn(f"{error}; it is tried again", stacklevel=2)
-        raise AssertionError
+        return self.launcher.plan(self.job, members[0], len(members), lanes=self.lanes)
 
     def _apart(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Chunks that fail as a whole, taken apart; trials that kill their process, given up."""
@@ -255,7 +255,7 @@ class _Head:
         (chunk,) = pack(trials, len(trials), 1, rung=rung, segments=(0, 0))
         common = {**provenance(), "x64": self.job.sweep.x64, "rung": rung, "chunk": chunk.id}
         rows = [
-            {**columns_of(trial), "trial": trial.id, **common, "status": status, "reason": why}
+            {**field_columns(trial), "trial": trial.id, **common, "status": status, "reason": why}
             for trial, why in ((trial, reasons[trial.id]) for trial in trials)
         ]
         self.store.commit(chunk.id, rows, self.job.token)

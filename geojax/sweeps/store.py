@@ -323,8 +323,7 @@ class Store:
         Raises:
             InputError: the query is wrong.
         """
-        import duckdb
-
+        duckdb = import_duckdb()
         with self.connection() as connection:
             try:
                 result = connection.execute(query)

@@ -86,7 +86,7 @@ def carry_out(
         store.commit(
             chunk.id,
             [
-                {**columns_of(trial), "trial": trial.id, **common, **row}
+                {**field_columns(trial), "trial": trial.id, **common, **row}
                 for trial, row in zip(chunk.trials, rows, strict=True)
             ],
             token,
@@ -201,7 +201,7 @@ def _is_key(leaf: Any) -> bool:
 # -- what a row says of itself --------------------------------------------------------------------
 
 
-def columns_of(trial: Trial) -> dict[str, Any]:
+def field_columns(trial: Trial) -> dict[str, Any]:
     """The fields of a trial as columns: lists as text, since they may hold anything, or nothing."""
     return {
         name: json.dumps(value) if isinstance(value, list) else value

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import signal
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -379,6 +380,13 @@ class TestMemory:
         monkeypatch.setattr(Executor, "run", none)
         with pytest.raises(DeviceError, match="one lane"):
             sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path)
+
+
+def test_without_duckdb_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(InputError, match=r"geojax-engine\[sweep\]"):
+        sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 class TestVersions:
