@@ -22,7 +22,7 @@ from geojax.quantum import (
 )
 from geojax.quantum.search import length
 
-LEAN = {"num_starts": 16, "num_steps": 16}
+LEAN = {"num_starts": 32, "num_steps": 16}
 
 
 @jax.jit
