@@ -14,6 +14,17 @@ from geojax.cli.sweep_options import Sweep
 SHOWN = ("trial", "status", "deviation")
 # Reasons for failed points that are printed.
 REASONS = 5
+# Options that some launchers alone have.
+OF_LAUNCHERS = {
+    "workers": ("processes", "ray", "slurm"),
+    "time_limit": ("processes", "ray", "slurm"),
+    "gpus_per_worker": ("ray", "slurm"),
+    "cpus_per_worker": ("ray", "slurm"),
+    "address": ("ray",),
+    "partition": ("slurm",),
+    "timeout_min": ("slurm",),
+    "slurm": ("slurm",),
+}
 
 
 def run(options: Sweep, run: Run) -> dict[str, Any]:
@@ -62,43 +73,39 @@ def precise(x64: bool) -> None:
 
 def plan(options: Sweep, run: Run) -> dict[str, Any]:
     """Say what a sweep will take."""
-    from geojax.sweeps import InProcess
-    from geojax.sweeps.launch import Job
-    from geojax.sweeps.trials import groups_of, trials_of
+    from geojax import sweeps
 
     definition = definition_of(options)
-    if definition.proposals is not None:
-        raise InputError(
-            "proposals: are not known before they are made; plan one of their batches with "
-            "design = 'random' and num_points"
-        )
-    trials = trials_of(definition)
-    launcher, job = InProcess(), Job(definition, Path(), "", options.checkpoint_seconds)
-    groups = []
-    for members in groups_of(trials).values():
-        run.progress(f"compiling the program of {len(members)} points")
-        groups.append(launcher.plan(job, members[0], len(members), lanes=options.lanes, timed=True))
+    found = sweeps.plan(
+        definition,
+        Path(options.out).parent if options.out else ".",
+        launcher=launcher_of(options, Path(options.out or Path(options.place).stem)),
+        lanes=options.lanes,
+        progress=run.progress,
+    )
     run.clear_progress()
-    refused = [trial for trial in trials if trial.refusal]
     figures = {
-        "points": len(trials),
-        "compilations": len(groups),
-        "chunks": sum(group.chunks for group in groups),
-        "refused": len(refused),
-        "memory_bytes": max((group.num_bytes for group in groups), default=0),
-        "compile_seconds": sum(group.compile_seconds for group in groups),
-        "seconds": sum(group.seconds or 0.0 for group in groups) / launcher.num_workers,
-        "groups": [dataclasses.asdict(group) for group in groups],
+        "points": found.trials,
+        "compilations": len(found.groups),
+        "chunks": found.chunks,
+        "workers": found.num_workers,
+        "refused": len(found.refused),
+        "memory_bytes": found.num_bytes,
+        "compile_seconds": found.compile_seconds,
+        "seconds": found.seconds,
+        "groups": [dataclasses.asdict(group) for group in found.groups],
     }
     print(f"{'points':44}{figures['points']:>16,}")
     print(f"{'programs to compile':44}{figures['compilations']:>16,}")
     print(f"{'chunks':44}{figures['chunks']:>16,}")
-    print(f"{'lanes of a chunk':44}{', '.join(str(g.lanes) for g in groups[:6]):>16}")
+    lanes = ", ".join(str(group.lanes) for group in found.groups[:6])
+    print(f"{'lanes of a chunk':44}{lanes:>16}")
+    print(f"{'chunks at the same time':44}{found.num_workers:>16,}")
     print(f"{'memory of a chunk (MB)':44}{figures['memory_bytes'] / 1e6:>16.3g}")
     print(f"{'time to compile (s)':44}{figures['compile_seconds']:>16.3g}")
     print(f"{'time to run (s), from one segment of each':44}{figures['seconds']:>16.3g}")
-    print(f"{'points that cannot be run':44}{len(refused):>16,}")
-    for trial in refused[:REASONS]:
+    print(f"{'points that cannot be run':44}{len(found.refused):>16,}")
+    for trial in found.refused[:REASONS]:
         print(f"  {dict(trial.values)}: {trial.refusal}")
     return figures
 
@@ -132,6 +139,8 @@ def carry_on(options: Sweep, run: Run, definition: Any, out: str) -> dict[str, A
         launcher=launcher_of(options, sweep_folder),
         lanes=options.lanes,
         checkpoint_seconds=options.checkpoint_seconds,
+        time_limit=options.time_limit,
+        retry=options.retry,
         progress=run.progress,
     )
     run.folder = sweep_folder
@@ -157,18 +166,42 @@ def launcher_of(options: Sweep, folder: Path) -> Any:
     """Where chunks run."""
     from geojax import sweeps
 
-    if options.launcher == "local":
-        if options.workers is not None:
-            raise InputError("--workers: a local sweep runs on the devices there are; leave it out")
+    kind = options.launcher
+    for name, launchers in OF_LAUNCHERS.items():
+        if kind not in launchers and getattr(options, name) not in (None, ()):
+            raise InputError(
+                f"--{name.replace('_', '-')}: is for --launcher {' or '.join(launchers)}; leave it "
+                "out, or take one of these"
+            )
+    cores = 1 if options.cpus_per_worker is None else options.cpus_per_worker
+    gpus = options.gpus_per_worker
+    if kind == "local":
         return None
-    if options.launcher == "processes":
+    if kind == "processes":
         return sweeps.Processes(options.workers)
-    if options.launcher == "ray":
-        return sweeps.Ray(address=options.address, workers=options.workers)
+    if kind == "ray":
+        return sweeps.Ray(
+            address=options.address, workers=options.workers, gpus_per_worker=gpus,
+            cpus_per_worker=cores,
+        )  # fmt: skip
+    if gpus is not None and gpus != int(gpus):
+        raise InputError(f"--gpus-per-worker: Slurm gives whole ones, not {gpus:g}")
     return sweeps.Slurm(
         folder / "logs", workers=options.workers, partition=options.partition,
-        timeout_min=options.timeout_min,
+        timeout_min=60 if options.timeout_min is None else options.timeout_min,
+        gpus_per_node=int(gpus or 0), cpus_per_task=cores, options=slurm_options(options.slurm),
     )  # fmt: skip
+
+
+def slurm_options(given: tuple[str, ...]) -> dict[str, Any]:
+    """Options for submitit, from NAME=VALUE; values that are whole numbers become such."""
+    found = {}
+    for entry in given:
+        name, sign, value = entry.partition("=")
+        if not sign or not name:
+            raise InputError(f"--slurm: {entry!r} is no NAME=VALUE, such as slurm_account=mine")
+        found[name] = int(value) if value.isdecimal() else value
+    return found
 
 
 # -- what came out --------------------------------------------------------------------------------

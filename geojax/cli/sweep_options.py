@@ -8,6 +8,7 @@ import tyro
 from geojax.cli.common_options import Common
 
 Action = Literal["plan", "run", "resume", "status", "leaderboard", "export", "report"]
+Retried = Literal["failed", "nonfinite", "poison", "refused"]
 Launcher = Literal["local", "processes", "ray", "slurm"]
 
 
@@ -37,12 +38,23 @@ class Sweep(Common):
     """Points in a chunk; as many as the memory holds if not given."""
     checkpoint_seconds: float = 60.0
     """How much work a killed chunk loses at most."""
+    time_limit: float | None = None
+    """Seconds after which a worker that has not come to the end of a segment, or of a compilation
+    with the first, is ended; of all launchers but local."""
+    retry: tuple[Retried, ...] = ()
+    """Points that came to nothing, by their status, to run again."""
     address: str | None = None
     """Of a Ray cluster, such as auto; one on this machine if not given."""
+    gpus_per_worker: float | None = None
+    """Of Ray (one where the cluster has any; 0.5 for two on each) and of Slurm (none)."""
+    cpus_per_worker: int | None = None
+    """Cores, of Ray and of Slurm; one if not given."""
     partition: str | None = None
     """Of Slurm."""
-    timeout_min: int = 60
-    """Minutes that a job of Slurm may take."""
+    timeout_min: int | None = None
+    """Minutes that a job of Slurm may take; 60 if not given."""
+    slurm: tuple[str, ...] = ()
+    """Further options of Slurm, as submitit names them: slurm_account=mine mem_gb=32."""
     count: int = 10
     """Rows of the leaderboard."""
     by: str | None = None

@@ -11,6 +11,7 @@ from geojax.sweeps.definition import (
 from geojax.sweeps.export import to_mlflow as to_mlflow, to_tensorboard as to_tensorboard
 from geojax.sweeps.head import Preempted as Preempted, sweep as sweep
 from geojax.sweeps.launch import AbstractLauncher as AbstractLauncher, InProcess as InProcess
+from geojax.sweeps.outlook import SweepPlan as SweepPlan, plan as plan
 from geojax.sweeps.processes import Processes as Processes
 from geojax.sweeps.ray import Ray as Ray
 from geojax.sweeps.results import Results as Results

@@ -8,10 +8,11 @@ from typing import Any
 
 from geojax._core.errors import InputError, StorageError
 from geojax.io import files
-from geojax.sweeps.definition import Sweep
+from geojax.sweeps.definition import Halving, Sweep
+from geojax.sweeps.execute import WrongDefinition
 from geojax.sweeps.space import Range
 from geojax.sweeps.store import Store
-from geojax.sweeps.trials import Trial, groups_of, trial_of, trials_of
+from geojax.sweeps.trials import Trial, trial_of, trials_of
 
 BATCHES = "batches"
 
@@ -24,14 +25,12 @@ class Batch:
         trials: all of them, in their order.
         missing: names of those that are not done.
         rung: that they lead to.
-        segments: group -> segments before and after; all of them where it is not named.
         sources: trial -> chunk of the rung before that holds its state.
     """
 
     trials: Sequence[Trial]
     missing: Set[str]
     rung: int = 0
-    segments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,25 +72,14 @@ class Chooser:
     # -- successive halving ---------------------------------------------------------------------
 
     def _rung(self, done: Mapping[tuple[str, int], Mapping[str, Any]]) -> Batch | None:
-        halving, task = self.sweep.halving, self.sweep.task
-        assert halving is not None
+        assert self.sweep.halving is not None
         trials = self._trials
-        for rung in range(halving.rungs):
+        for rung in range(self.sweep.halving.rungs):
             missing = {trial.id for trial in trials if (trial.id, rung) not in done}
             if missing:
-                segments = {}
-                for group, members in groups_of(trials).items():
-                    count = task.program(task.make(members[0].values)).num_segments
-                    if count == 0:
-                        raise InputError(
-                            "halving: the task has no segments to stop after; leave it out"
-                        )
-                    ends = [0, *rung_ends(count, halving.rungs, halving.factor)]
-                    last = -1 if rung == halving.rungs - 1 else ends[rung + 1]
-                    segments[group] = (ends[rung], last)
                 before = {t.id: done.get((t.id, rung - 1)) for t in trials}
                 sources = {name: row["chunk"] for name, row in before.items() if row}
-                return Batch(trials, missing, rung, segments, sources)
+                return Batch(trials, missing, rung, sources)
             trials = self._best(trials, rung, done)
         return None
 
@@ -164,6 +152,20 @@ def is_sound(row: Mapping[str, Any]) -> bool:
     """Whether a row can be compared by its objective."""
     value = row["objective"]
     return row["status"] == "ok" and value is not None and math.isfinite(value)
+
+
+def rung_span(halving: Halving | None, rung: int, count: int) -> tuple[int, int]:
+    """Segments before a rung and at its end (-1: all), of a task that has `count`.
+
+    Raises:
+        WrongDefinition: it has none to stop after.
+    """
+    if halving is None:
+        return 0, -1
+    if count == 0:
+        raise WrongDefinition("halving: the task has no segments to stop after; leave it out")
+    ends = [0, *rung_ends(count, halving.rungs, halving.factor)]
+    return ends[rung], -1 if rung == halving.rungs - 1 else ends[rung + 1]
 
 
 def rung_ends(count: int, rungs: int, factor: int) -> list[int]:

@@ -16,6 +16,9 @@ from geojax.sweeps.tasks import Outcome, Program
 from geojax.sweeps.tasks.base import RESERVED
 from geojax.sweeps.trials import Chunk, Trial, key_data, stacked
 
+# What XLA says where a device is lost to its process, whatever is run on it.
+_LOST = ("CUDA_ERROR", "CUDNN_STATUS", "hipError", "UNAVAILABLE:", "DATA_LOSS:")
+
 
 class Stopped(Exception):
     """The run was asked to end; the chunk can be gone on with."""
@@ -29,7 +32,7 @@ class Compiled(NamedTuple):
     """The compiled program of a group for a number of lanes.
 
     Attributes:
-        start, advance, finish: of all lanes.
+        start, advance, finish: of all lanes; their second argument is how many are in use.
         state: its structure, abstract.
         seconds: that compiling took.
         num_bytes: that it needs, beside what all lanes share.
@@ -74,7 +77,8 @@ class Executor:
         """Lanes and keys of some trials, filled up."""
         task = self.sweep.task
         rows = [task.lane(task.make(trial.values)) for trial in trials]
-        keys = stacked([key_data(self.sweep.seed, trial) for trial in trials], lanes)
+        filled = [*trials, *[trials[0]] * (lanes - len(trials))]
+        keys = key_data(self.sweep.seed, filled)
         return stacked(rows, lanes), jax.random.wrap_key_data(jnp.asarray(keys))
 
     def compiled(self, trial: Trial, lanes: int, width: int) -> Compiled:
@@ -90,15 +94,16 @@ class Executor:
             def compile(function, *arguments, donate=()):
                 # arrays that a lane overwrites are not kept twice
                 mapped = jax.jit(_over(function, width), donate_argnums=donate)
-                made = mapped.lower(jax.tree.map(_abstract, shared), *arguments).compile()
-                return made, jax.eval_shape(mapped, shared, *arguments)
+                count = jax.ShapeDtypeStruct((), np.int32)
+                made = mapped.lower(jax.tree.map(_abstract, shared), count, *arguments).compile()
+                return made, jax.eval_shape(mapped, shared, count, *arguments)
 
             with jax.default_device(self.device):
                 start, state = compile(program.start, lane, keys)
                 parts = [start]
                 advance = None
                 if program.num_segments:
-                    advance, _ = compile(program.advance, lane, state, donate=(2,))
+                    advance, _ = compile(program.advance, lane, state, donate=(3,))
                     parts.append(advance)
                 finish, outcome = compile(program.finish, lane, state)
                 parts.append(finish)
@@ -154,18 +159,19 @@ class Executor:
         compiled = self.compiled(trials[0], chunk.lanes, chunk.width)
         begun = time.perf_counter()
         lanes, keys = jax.device_put(self.inputs(trials, chunk.lanes), self.device)
+        common = compiled.shared, np.int32(len(trials)), lanes
         if state is None:
-            state = compiled.start(compiled.shared, lanes, keys)
+            state = compiled.start(*common, keys)
         last = self.last(chunk)
         while done < last:
             assert compiled.advance is not None
-            state = jax.block_until_ready(compiled.advance(compiled.shared, lanes, state))
+            state = jax.block_until_ready(compiled.advance(*common, state))
             done += 1
             if save is not None and done < last:
                 save(state, done)
             if done < last and stop():
                 raise Stopped
-        outcome = jax.device_get(compiled.finish(compiled.shared, lanes, state))
+        outcome = jax.device_get(compiled.finish(*common, state))
         seconds = time.perf_counter() - begun
         rows = [
             {
@@ -195,7 +201,7 @@ class Executor:
         program = self.program(trial)
         task = self.sweep.task
         lane = task.lane(task.make(trial.values))
-        key = jax.random.wrap_key_data(jnp.asarray(key_data(self.sweep.seed, trial)))
+        (key,) = jax.random.wrap_key_data(jnp.asarray(key_data(self.sweep.seed, [trial])))
 
         def whole(shared, lane, key):
             state = program.start(shared, lane, key)
@@ -223,17 +229,40 @@ class Executor:
         return max(gaps, default=0.0)
 
 
-def _over(function: Callable, width: int) -> Callable:
-    """A function of one lane as one of all lanes, so many of them in lockstep."""
+def is_of_device(error: Exception) -> bool:
+    """Whether an error says that a device is lost to this process, whatever is run on it."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(
+        mark in str(error) for mark in _LOST
+    )
 
-    def mapped(shared, *arguments):
+
+def _over(function: Callable, width: int) -> Callable:
+    """A function of one lane as one of all lanes, so many of them in lockstep.
+
+    Where not all are in lockstep, those that are not in use cost nothing and come to zeros.
+    """
+
+    def mapped(shared, count, *arguments):
         def one(arguments):
             return function(shared, *arguments)
 
-        count = jax.tree.leaves(arguments)[0].shape[0]
-        if width >= count:
+        lanes = jax.tree.leaves(arguments)[0].shape[0]
+        if width >= lanes:
             return jax.vmap(one)(arguments)
-        return jax.lax.map(one, arguments, batch_size=width if width > 1 else None)
+        block = one if width == 1 else jax.vmap(one)
+
+        def advance(number, results):
+            first = jnp.minimum(number * width, lanes - width)
+            here = first if width == 1 else first + jnp.arange(width, dtype=np.int32)
+            found = block(jax.tree.map(lambda leaf: leaf[here], arguments))
+            return jax.tree.map(lambda leaf, part: leaf.at[here].set(part), results, found)
+
+        def empty(like):
+            return jax.lax.full((lanes, *like.shape), 0, like.dtype)
+
+        first = jax.tree.map(lambda leaf: leaf[0], arguments)
+        results = jax.tree.map(empty, jax.eval_shape(one, first))
+        return jax.lax.fori_loop(0, (count + width - 1) // width, advance, results)
 
     return mapped
 

@@ -1,6 +1,7 @@
 """The verb `sweep`: give out what is not done yet, until all is."""
 
 import contextlib
+import shutil
 import signal
 import threading
 import warnings
@@ -11,17 +12,18 @@ from types import FrameType
 from typing import Any
 
 from geojax._core import checks
-from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
-from geojax.sweeps.choose import Batch, Chooser
+from geojax._core.errors import GeojaxError, InputError, StorageError
+from geojax.sweeps.choose import Batch, Chooser, rung_span
 from geojax.sweeps.definition import Sweep
 from geojax.sweeps.execute import Stopped, WrongDefinition
 from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
+from geojax.sweeps.retry import RETRIED, drop_rows
 from geojax.sweeps.store import Store
 from geojax.sweeps.tables import import_duckdb
 from geojax.sweeps.trials import MAX_ATTEMPTS, Chunk, Trial, groups_of, pack, run_alone, split
-from geojax.sweeps.work import Report, field_columns, provenance
+from geojax.sweeps.work import STATES, Report, field_columns, provenance
 
 Progress = Callable[[str], None]
 
@@ -39,6 +41,8 @@ def sweep(
     launcher: AbstractLauncher | None = None,
     lanes: int | None = None,
     checkpoint_seconds: float = 60.0,
+    time_limit: float | None = None,
+    retry: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Results:
     """Run all points of a sweep that are not done yet.
@@ -55,6 +59,9 @@ def sweep(
         launcher: where chunks run; in this process, on its devices, by default.
         lanes: of a chunk; as many as the memory holds and there is work for by default.
         checkpoint_seconds: where a chunk takes longer, its state is saved at least so often.
+        time_limit: seconds after which a worker that has not come to the end of a segment, or of
+            its program's compilation and first segment, is given up as if it had died.
+        retry: statuses of points that run again, of "failed", "nonfinite", "poison" and "refused".
         progress: called with a line of text now and then.
 
     Returns:
@@ -74,9 +81,21 @@ def sweep(
     if lanes is not None:
         checks.count(lanes, "lanes")
     checks.non_negative(checkpoint_seconds, "checkpoint_seconds")
+    unknown = [status for status in retry if status not in RETRIED]
+    if isinstance(retry, str) or unknown:
+        raise InputError(
+            f"retry: {unknown or retry!r} is unknown; use some of {', '.join(RETRIED)}"
+        )
     import_duckdb()
     launcher = InProcess() if launcher is None else launcher
     launcher.check(definition)
+    if time_limit is not None:
+        checks.positive(time_limit, "time_limit")
+        if not launcher.separate:
+            raise InputError(
+                "time_limit: this launcher runs chunks in this process, which cannot be ended; run "
+                "them in processes of their own"
+            )
     store, say = Store(folder), progress or (lambda text: None)
     changed = store.check(definition)
     if changed:
@@ -84,13 +103,18 @@ def sweep(
     _warn_of_other_code(store)
     with store.head() as token, _signals(store) as stopped:
         store.create(definition)
-        job = Job(definition, store.folder, token, checkpoint_seconds)
+        if retry:
+            say(f"{drop_rows(store, retry)} points run again")
+        job = Job(definition, store.folder, token, checkpoint_seconds, time_limit)
         head = _Head(job, store, launcher, lanes, say, stopped)
         try:
             chooser = Chooser(definition, store)
             while (batch := chooser.next()) is not None:
                 if not head.round(batch):
                     break
+            else:
+                # nothing goes on from them any more
+                shutil.rmtree(store.folder / STATES, ignore_errors=True)
         except Stopped:
             pass  # while a program was planned elsewhere; what has asked for it says how to end
         finally:
@@ -154,22 +178,24 @@ class _Head:
             if plan is None:
                 continue
 
-            def packed(trials: list[Trial], plan=plan, group=group) -> list[Chunk]:
-                span = batch.segments.get(group, (0, -1))
+            def packed(trials: list[Trial], plan=plan) -> list[Chunk]:
+                span = rung_span(self.job.sweep.halving, batch.rung, plan.segments)
                 return pack(
-                    trials, plan.lanes, plan.width, rung=batch.rung, segments=span,
-                    sources=batch.sources, alone=alone,
+                    trials, plan.lanes, plan.width, size=self._size(plan, len(trials)),
+                    rung=batch.rung, segments=span, sources=batch.sources, alone=alone,
                 )  # fmt: skip
 
             # the same chunks as before a kill, which may have left a state of them
-            whole, rest = [], []
+            rest: list[Trial] = []
             for chunk in packed(members):
                 missing = [trial for trial in chunk.trials if trial.id in batch.missing]
                 if len(missing) == len(chunk.trials):
-                    whole.append(chunk)
+                    chunks.append(chunk)
+                elif missing and self._is_bad(chunk):
+                    chunks += [one for one in split(chunk, 1) if one.trials[0] in missing]
                 else:
                     rest += missing
-            chunks += whole + packed(rest)
+            chunks += packed(rest)
         chunks = self._apart(chunks)
         known = {chunk.id: chunk for chunk in chunks}
         if self.stopped():  # while the token was renewed
@@ -182,11 +208,16 @@ class _Head:
 
     def _plan(self, group: str, members: Sequence[Trial], batch: Batch) -> GroupPlan | None:
         """Lanes of a group; a program that cannot be made fails its trials."""
-        if group in self.plans:
-            return self.plans[group]
+        asked = self.job.sweep.proposals
+        # one program for all batches, however many of one falls to this group
+        count = len(members) if asked is None else asked.batch_size
+        plan = self.plans.get(group)
+        # lanes in lockstep cost as much where no trial is left for them: survivors are packed anew
+        if plan and (plan.width == 1 or self.lanes is not None or plan.trials == count):
+            return plan
         self.say(f"compiling the program of {len(members)} points")
         try:
-            self.plans[group] = self._planned(members)
+            self.plans[group] = self._planned(members[0], count)
         except WrongDefinition:
             raise
         except InputError as error:
@@ -195,31 +226,45 @@ class _Head:
             return None
         return self.plans[group]
 
-    def _planned(self, members: Sequence[Trial]) -> GroupPlan:
+    def _size(self, plan: GroupPlan, count: int) -> int:
+        """Trials in a chunk."""
+        if plan.width > 1 or self.lanes is not None:
+            return plan.lanes
+        # lanes that are not used cost nothing: each worker gets its share of what is left
+        chunks = max(-(-count // plan.lanes), min(count, self.launcher.num_workers))
+        return -(-count // max(chunks, 1)) or 1
+
+    def _planned(self, trial: Trial, count: int) -> GroupPlan:
         """The plan of a group, though workers may be killed on the way."""
         for _ in range(MAX_ATTEMPTS - 1):
             try:
-                return self.launcher.plan(self.job, members[0], len(members), lanes=self.lanes)
+                return self.launcher.plan(self.job, trial, count, lanes=self.lanes)
             except Died as error:
                 warnings.warn(f"{error}; it is tried again", stacklevel=2)
-        return self.launcher.plan(self.job, members[0], len(members), lanes=self.lanes)
+        return self.launcher.plan(self.job, trial, count, lanes=self.lanes)
 
     def _apart(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Chunks that fail as a whole, taken apart; trials that kill their process, given up."""
         kept: list[Chunk] = []
         for chunk in chunks:
-            deadly = self.store.attempts(chunk.id) >= MAX_ATTEMPTS
+            bad = self._is_bad(chunk)
             lanes = min(self.smaller.get(chunk.group, chunk.lanes), chunk.lanes)
-            if deadly and chunk.lanes == 1:
+            if bad and chunk.lanes == 1:
                 reason = f"its process died {MAX_ATTEMPTS} times"
+                if self.job.time_limit is not None:
+                    reason += f", or took longer than {self.job.time_limit:g} s"
                 self._fail(chunk.trials, "poison", {chunk.trials[0].id: reason}, chunk.rung)
-            elif deadly or chunk.id in self.broken:
+            elif bad:
                 kept += self._apart(split(chunk, 1))
             elif lanes < chunk.lanes:
                 kept += self._apart(split(chunk, lanes))
             else:
                 kept.append(chunk)
         return kept
+
+    def _is_bad(self, chunk: Chunk) -> bool:
+        """Whether a chunk is not to be run again as it is."""
+        return chunk.id in self.broken or self.store.attempts(chunk.id) >= MAX_ATTEMPTS
 
     def _judge(self, report: Report, chunk: Chunk) -> None:
         """What is to follow from a report; what the store lacks is given out again."""
@@ -232,9 +277,10 @@ class _Head:
         elif report.status == "error":
             ids = [trial.id for trial in chunk.trials]
             self._fail(chunk.trials, "failed", dict.fromkeys(ids, report.message), chunk.rung)
+        elif report.status == "memory" and chunk.lanes == 1:
+            reason = f"one lane needs more memory than there is ({report.message})"
+            self._fail(chunk.trials, "failed", {chunk.trials[0].id: reason}, chunk.rung)
         elif report.status == "memory":
-            if chunk.lanes == 1:
-                raise DeviceError(f"one lane needs more memory than there is ({report.message})")
             self.smaller[chunk.group] = chunk.lanes // 2
             plan = self.plans[chunk.group]
             self.plans[chunk.group] = replace(

@@ -1,12 +1,13 @@
 """Launchers: where the chunks of a sweep run. They know nothing of what is in them."""
 
 import abc
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 
@@ -27,12 +28,14 @@ class Job(NamedTuple):
         folder: of the store, which every worker must see under this name.
         token: of the head.
         checkpoint_seconds: see `carry_out`.
+        time_limit: seconds after which a worker that has not come to the next segment ends itself.
     """
 
     sweep: Sweep
     folder: Path
     token: str
     checkpoint_seconds: float
+    time_limit: float | None = None
 
 
 class Died(DeviceError):
@@ -44,7 +47,12 @@ class AbstractLauncher(abc.ABC):
 
     A launcher may lose a chunk with its process: it then reports "died", and the head decides. What
     counts as done is what the store has.
+
+    Attributes:
+        separate: whether workers can end without the head.
     """
+
+    separate: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod
@@ -97,6 +105,7 @@ class InProcess(AbstractLauncher):
         devices: of JAX; all local ones by default. Each has a thread and programs of its own.
     """
 
+    separate: ClassVar[bool] = False
     devices: Sequence[Any] | None = None
 
     def __post_init__(self):
@@ -124,8 +133,11 @@ class InProcess(AbstractLauncher):
 
     def plan(self, job, trial, count, *, lanes=None, timed=False):
         executor = self.executor(job.sweep, 0)
+        workers = self.num_workers
+        # devices of a CPU share its memory
+        share = 1 / workers if self._devices[0].platform == "cpu" else 1.0
         return plan_group(
-            executor, trial, count, workers=self.num_workers, lanes=lanes, timed=timed
+            executor, trial, count, workers=workers, memory_share=share, lanes=lanes, timed=timed
         )
 
     def run(self, job, chunks, stop):
@@ -140,57 +152,61 @@ class InProcess(AbstractLauncher):
         yield from side_by_side(one, chunks, self.num_workers, stop)
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
 def side_by_side(
-    one: Callable[[int, Chunk], Report],
-    chunks: Sequence[Chunk],
+    one: Callable[[int, Item], Result],
+    items: Sequence[Item],
     workers: int,
     stop: Callable[[], bool],
-) -> Iterator[Report]:
-    """Carry chunks out in so many threads, and yield the reports as they come.
+) -> Iterator[Result]:
+    """Do things in so many threads, and yield what comes of them as it comes.
 
-    Where it is left early, or a thread raises, no chunk is begun any more, and those at work are
+    Where it is left early, or a thread raises, nothing is begun any more, and what is at work is
     waited for.
 
     Args:
-        one: carries a chunk out; its first argument is the number of the thread.
-        chunks: what there is to do.
+        one: does a thing; its first argument is the number of the thread.
+        items: what there is to do.
         workers: how many threads.
-        stop: if it says so, no chunk is begun any more.
+        stop: if it says so, nothing is begun any more.
     """
     if workers == 1:  # in this thread, where signals arrive
-        for chunk in chunks:
+        for item in items:
             if stop():
                 return
-            yield one(0, chunk)
+            yield one(0, item)
         return
-    waiting: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-    reports: queue.SimpleQueue[Report | BaseException | None] = queue.SimpleQueue()
-    left = threading.Event()
-    for chunk in chunks:
-        waiting.put(chunk)
+    waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
+    results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    left, ended = threading.Event(), object()
+    for item in items:
+        waiting.put(item)
 
     def work(number: int) -> None:
         try:
             while not (stop() or left.is_set()):
-                reports.put(one(number, waiting.get_nowait()))
+                results.put(one(number, waiting.get_nowait()))
         except queue.Empty:
             pass
         except BaseException as error:
-            reports.put(error)
-        reports.put(None)
+            results.put(error)
+        results.put(ended)
 
     threads = [
         threading.Thread(target=work, args=(k,), daemon=True)
-        for k in range(min(workers, len(chunks)))
+        for k in range(min(workers, len(items)))
     ]
     for thread in threads:
         thread.start()
     try:
         for _ in threads:
-            while (report := reports.get()) is not None:
-                if isinstance(report, BaseException):
-                    raise report
-                yield report
+            while (result := results.get()) is not ended:
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
     finally:
         left.set()
         for thread in threads:
@@ -212,7 +228,10 @@ def order_of(job: Job) -> dict[str, Any]:
         "folder": str(job.folder.resolve()),
         "token": job.token,
         "checkpoint_seconds": job.checkpoint_seconds,
+        "time_limit": job.time_limit,
         "x64": job.sweep.x64,
+        # where relative names of files begin
+        "cwd": os.getcwd(),
     }
 
 

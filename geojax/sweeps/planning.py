@@ -2,13 +2,15 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from geojax._core import checks
 from geojax._core.errors import DeviceError, GeojaxError, InputError
-from geojax.sweeps.execute import Executor
+from geojax.sweeps.execute import Executor, is_of_device
 from geojax.sweeps.trials import Trial, pack
 
 # Share of the memory that lanes may fill.
@@ -28,6 +30,7 @@ class GroupPlan:
         lanes: of a chunk.
         width: of them in lockstep.
         chunks: how many there are.
+        segments: of the program.
         num_bytes: that a chunk needs.
         compile_seconds: that compiling took.
         seconds: that its chunks will take on one worker; None if that was not measured.
@@ -38,6 +41,7 @@ class GroupPlan:
     lanes: int
     width: int
     chunks: int
+    segments: int
     num_bytes: int
     compile_seconds: float
     seconds: float | None = None
@@ -49,6 +53,7 @@ def plan_group(
     count: int,
     *,
     workers: int = 1,
+    memory_share: float = 1.0,
     lanes: int | None = None,
     timed: bool = False,
 ) -> GroupPlan:
@@ -62,20 +67,29 @@ def plan_group(
         trial: of the group.
         count: trials in all.
         workers: that share them.
+        memory_share: of the memory of a CPU that is this worker's.
         lanes: of a chunk, instead.
         timed: also run the first segment of one chunk, for an estimate of the time.
 
     Raises:
         InputError: the task cannot make its program.
+        DeviceError: out of memory, or the device is lost.
     """
+    device = executor.device or jax.devices()[0]
+    room = MEMORY_SHARE * available_memory(device)
+    room *= memory_share if device.platform == "cpu" else 1.0
     try:
-        return _plan(executor, trial, count, workers=workers, lanes=lanes, timed=timed)
+        return _plan(
+            executor, trial, count, device.platform, -(-count // workers), room, lanes, timed
+        )
     except GeojaxError:
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:500]
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
             raise DeviceError(f"out of memory ({text[:200]}); give fewer lanes") from error
+        if is_of_device(error):
+            raise DeviceError(f"the device fails ({text[:200]})") from error
         raise InputError(f"the task raised {type(error).__name__}: {text}") from error
 
 
@@ -83,25 +97,22 @@ def _plan(
     executor: Executor,
     trial: Trial,
     count: int,
-    *,
-    workers: int,
+    platform: str,
+    share: int,
+    room: float,
     lanes: int | None,
     timed: bool,
 ) -> GroupPlan:
-    device = executor.device or jax.devices()[0]
-    on_cpu = device.platform == "cpu"
-    share = -(-count // workers)
     if lanes is None:
-        most = MOST_LANES.get(device.platform, MOST_LANES_ELSEWHERE)
+        most = MOST_LANES.get(platform, MOST_LANES_ELSEWHERE)
         # chunks of about the same size: what is filled up is computed in vain
         size = -(-share // -(-share // most))
     else:
         size = min(checks.count(lanes, "lanes"), count)
     # a CPU is full with one lane: eight in lockstep are 0.8 times as fast where a network has two
     # layers of 32, 1.7 times with one of 16, and take twice as long to compile
-    width = 1 if on_cpu else size
+    width = 1 if platform == "cpu" else size
     compiled = executor.compiled(trial, size, width)
-    room = MEMORY_SHARE * available_memory(device) / (workers if on_cpu else 1)
     while lanes is None and compiled.num_bytes > room and size > 1:
         # bytes grow like the lanes; the next try is the largest power of two that should fit
         fits = max(1, int(size * room / compiled.num_bytes))
@@ -109,15 +120,18 @@ def _plan(
         width = min(width, size)
         compiled = executor.compiled(trial, size, width)
     chunks = -(-count // size)
+    # lanes that are not used cost nothing where they go one after another
+    full = count / size if width == 1 else chunks
     return GroupPlan(
         group=trial.group,
         trials=count,
         lanes=size,
         width=width,
         chunks=chunks,
+        segments=executor.program(trial).num_segments,
         num_bytes=compiled.num_bytes,
         compile_seconds=compiled.seconds,
-        seconds=chunks * _time(executor, trial, size, width) if timed else None,
+        seconds=full * _time(executor, trial, size, width) if timed else None,
     )
 
 
@@ -125,29 +139,48 @@ def _time(executor: Executor, trial: Trial, lanes: int, width: int) -> float:
     """Seconds of a chunk, from its first segment."""
     (chunk,) = pack([trial], lanes, width)
     compiled = executor.compiled(trial, lanes, width)
-    inputs = jax.device_put(executor.inputs([trial], lanes), executor.device)
+    values, keys = jax.device_put(executor.inputs([trial], lanes), executor.device)
+    common = compiled.shared, np.int32(lanes), values
     begun = time.perf_counter()
-    state = jax.block_until_ready(compiled.start(compiled.shared, *inputs))
+    state = jax.block_until_ready(compiled.start(*common, keys))
     seconds = time.perf_counter() - begun
     count = executor.last(chunk)
     if count:
         assert compiled.advance is not None
         begun = time.perf_counter()
-        state = jax.block_until_ready(compiled.advance(compiled.shared, inputs[0], state))
+        state = jax.block_until_ready(compiled.advance(*common, state))
         seconds += count * (time.perf_counter() - begun)
     begun = time.perf_counter()
-    jax.block_until_ready(compiled.finish(compiled.shared, inputs[0], state))
+    jax.block_until_ready(compiled.finish(*common, state))
     return seconds + time.perf_counter() - begun
 
 
 def available_memory(device: Any) -> int:
-    """Bytes that a device can give."""
+    """Bytes that a device can give; on a CPU, no more than the control group of the process has."""
     found = device.memory_stats() if device.platform != "cpu" else None
     if found and "bytes_limit" in found:
         return found["bytes_limit"] - found.get("bytes_in_use", 0)
     try:
         with open("/proc/meminfo") as stream:
             lines = dict(line.split(":") for line in stream)
-        return int(lines["MemAvailable"].split()[0]) * 1024
+        free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
-        return checks.installed_memory()
+        free = checks.installed_memory()
+    return min([free, *_group_memory()])
+
+
+def _group_memory() -> list[int]:
+    """Bytes that are left to the control group of this process, such as a container or a job."""
+    try:
+        path = next(
+            line.split(":", 2)[2].strip()
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0:")
+        )
+        place = Path("/sys/fs/cgroup" + path)
+        # within a container the path is that of the machine
+        place = place if (place / "memory.max").exists() else Path("/sys/fs/cgroup")
+        most, used = ((place / f"memory.{name}").read_text() for name in ("max", "current"))
+        return [] if most.strip() == "max" else [int(most) - int(used)]
+    except (OSError, StopIteration, ValueError):
+        return []

@@ -5,29 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from geojax._core import checks
-from geojax.sweeps.definition import Sweep
-from geojax.sweeps.launch import (
-    AbstractLauncher,
-    Job,
-    need_name,
-    order_of,
-    plan_of,
-    plan_order,
-    report_of,
-    side_by_side,
-)
-from geojax.sweeps.trials import Chunk
-from geojax.sweeps.work import Report
+from geojax.sweeps.launch import Job, side_by_side
+from geojax.sweeps.remote import AbstractRemote, Answers
 
 
 @dataclass
-class Processes(AbstractLauncher):
+class Processes(AbstractRemote):
     """Chunks in processes of their own, so that one that dies takes no other with it.
 
     Args:
@@ -47,21 +36,17 @@ class Processes(AbstractLauncher):
         assert self.workers is not None
         return self.workers
 
-    def check(self, sweep: Sweep) -> None:
-        need_name(sweep)
+    @property
+    def cores_per_worker(self) -> float:
+        return _cores() / self.num_workers
 
-    def run(self, job: Job, chunks: Sequence[Chunk], stop: Callable[[], bool]) -> Iterator[Report]:
-        yield from side_by_side(
-            lambda number, chunk: self._chunk(number, job, chunk), chunks, self.num_workers, stop
-        )
+    def answers(
+        self, job: Job, orders: Mapping[str, Mapping[str, Any]], stop: Callable[[], bool]
+    ) -> Answers:
+        def one(number: int, name: str) -> tuple[str, Mapping[str, Any]]:
+            return name, self._ask(number, orders[name])
 
-    def plan(self, job, trial, count, *, lanes=None, timed=False):
-        order = plan_order(job, trial, count, workers=self.num_workers, lanes=lanes, timed=timed)
-        return plan_of(self._ask(0, order))
-
-    def _chunk(self, number: int, job: Job, chunk: Chunk) -> Report:
-        """Have a worker carry a chunk out."""
-        return report_of(chunk, self._ask(number, {**order_of(job), "chunk": chunk.to_dict()}))
+        return side_by_side(one, list(orders), self.num_workers, stop)
 
     def _ask(self, number: int, order: Mapping[str, Any]) -> dict[str, Any]:
         """Give an order to a worker and wait for its answer."""

@@ -83,6 +83,10 @@ class Ray(AbstractRemote):
             return self.workers if room == 0 else min(self.workers, room)
         return max(1, room)
 
+    @property
+    def cores_per_worker(self) -> float:
+        return self.cpus_per_worker
+
     def answers(
         self, job: Job, orders: Mapping[str, Mapping[str, Any]], stop: Callable[[], bool]
     ) -> Answers:

@@ -1,4 +1,4 @@
-"""What launchers beyond this process tree share: orders go out as JSON, answers come back."""
+"""What launchers with workers elsewhere share: orders go out as JSON, answers come back."""
 
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,12 @@ MAX_FAILED_STARTS = 3
 
 
 class AbstractRemote(AbstractLauncher):
-    """A launcher whose workers run `geojax.sweeps.worker.run_order` somewhere else."""
+    """A launcher whose workers run `geojax.sweeps.worker.run_order` in processes of their own."""
+
+    @property
+    @abc.abstractmethod
+    def cores_per_worker(self) -> float:
+        """Cores of its machine that a worker is given; of the memory it takes the same share."""
 
     @abc.abstractmethod
     def answers(
@@ -51,7 +56,8 @@ class AbstractRemote(AbstractLauncher):
     def plan(
         self, job: Job, trial: Trial, count: int, *, lanes: int | None = None, timed: bool = False
     ) -> GroupPlan:
-        order = plan_order(job, trial, count, workers=self.num_workers, lanes=lanes, timed=timed)
+        options = {"workers": self.num_workers, "lanes": lanes, "timed": timed}
+        order = plan_order(job, trial, count, cores=self.cores_per_worker, **options)
         store = Store(job.folder)
         answers = self.answers(job, {"plan": order}, lambda: store.is_stopped(job.token))
         for _, answer in answers:

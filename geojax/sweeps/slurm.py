@@ -88,6 +88,10 @@ class Slurm(AbstractRemote):
         assert self.workers is not None
         return self.workers
 
+    @property
+    def cores_per_worker(self) -> float:
+        return self.cpus_per_task
+
     def answers(
         self, job: Job, orders: Mapping[str, Mapping[str, Any]], stop: Callable[[], bool]
     ) -> Answers:

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import socket
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from geojax._core.errors import InputError, StorageError
 from geojax.io import files
 from geojax.sweeps.definition import Sweep, from_dict
-from geojax.sweeps.tables import import_duckdb, quoted, write_table
+from geojax.sweeps.tables import draft, import_duckdb, quoted, write_table
 
 DEFINITION, HEAD = "sweep.json", "head.json"
 PARTS, CHECKPOINTS, ATTEMPTS, DAMAGED = "parts", "checkpoints", "attempts", "damaged"
@@ -245,25 +244,19 @@ class Store:
             Superseded: another head has taken over since the token was given.
             StorageError: they cannot be written; nothing is left of them.
         """
-        with files.storage_errors(self.parts):
-            handle, name = tempfile.mkstemp(prefix=f".{chunk}.", suffix=".tmp", dir=self.parts)
-            os.close(handle)
-        temporary = Path(name)
+
+        def write(path: Path) -> None:
+            # a column that every table has
+            write_table(path, [{"deviation": None, **row} for row in rows])
+
+        temporary, name = draft(self.parts, chunk, write)
         try:
-            with files.storage_errors(self.parts):
-                # a column that every table has
-                write_table(temporary, [{"deviation": None, **row} for row in rows])
-                with open(temporary, "rb+") as stream:
-                    digest = files.sha256(stream.read())
-                    os.fsync(stream.fileno())
-                os.chmod(temporary, 0o644)
             with self._exclusive():
                 if not self._is_current(token):
                     raise Superseded
-                place = self.parts / f"part-{chunk}-{digest[:32]}.parquet"
                 if not any(self.parts.glob(f"part-{chunk}-*.parquet")):
                     with files.storage_errors(self.parts):
-                        os.replace(temporary, place)
+                        os.replace(temporary, self.parts / name)
                         files.sync_folder(self.parts)
         finally:
             with contextlib.suppress(OSError):

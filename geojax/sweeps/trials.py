@@ -145,6 +145,7 @@ def pack(
     lanes: int,
     width: int,
     *,
+    size: int | None = None,
     rung: int = 0,
     segments: tuple[int, int] = (0, -1),
     sources: Mapping[str, str] | None = None,
@@ -155,13 +156,14 @@ def pack(
     Args:
         trials: in their order.
         lanes, width, rung, segments: of the chunks.
+        size: trials in a chunk, where that is less than lanes.
         sources: trial -> chunk that holds its state, where it goes on from one.
         alone: trials that are run again, alone.
     """
     trials, sources = list(trials), sources or {}
-    chunks = []
-    for first in range(0, len(trials), lanes):
-        part = tuple(trials[first : first + lanes])
+    chunks, size = [], lanes if size is None else size
+    for first in range(0, len(trials), size):
+        part = tuple(trials[first : first + size])
         origin = tuple(dict.fromkeys(sources[t.id] for t in part if t.id in sources))
         name = _chunk_name(part, lanes, rung, segments)
         again = tuple(trial.id for trial in part if trial.id in alone)
@@ -197,12 +199,18 @@ def run_alone(trials: Sequence[Trial]) -> set[str]:
     return found or {trial.id for trial in trials[:1]}
 
 
-def key_data(sweep_seed: int, trial: Trial) -> np.ndarray:
-    """The key of a trial, whatever it is packed with: 64 bits of its name, folded in."""
-    key = jax.random.key(sweep_seed)
-    for first in (0, 8):
-        key = jax.random.fold_in(key, np.uint32(int(trial.id[first : first + 8], 16)))
-    return np.asarray(jax.random.key_data(key))
+def key_data(sweep_seed: int, trials: Sequence[Trial]) -> np.ndarray:
+    """The key of each trial, whatever it is packed with: 64 bits of its name, folded in."""
+    words = [[int(t.id[first : first + 8], 16) for first in (0, 8)] for t in trials]
+    folded = _folded(jax.random.key(sweep_seed), np.asarray(words, dtype=np.uint32))
+    return np.asarray(jax.random.key_data(folded))
+
+
+@jax.jit
+def _folded(key: jax.Array, words: jax.Array) -> jax.Array:
+    return jax.vmap(lambda pair: jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1]))(
+        words
+    )
 
 
 def stacked(trees: list[PyTree], lanes: int) -> PyTree:

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from geojax import io
-from geojax._core.errors import GeojaxError, InputError, StorageError
+from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.io.files import storage_errors
-from geojax.sweeps.execute import Executor, Stopped
+from geojax.sweeps.execute import Executor, Stopped, is_of_device
 from geojax.sweeps.store import CHECKPOINTS, Store, Superseded
 from geojax.sweeps.trials import Chunk, Trial
 
@@ -63,6 +63,9 @@ def carry_out(
         token: of the head that gave it out.
         stop: asked after each segment; if it says so, the chunk is saved and left.
         checkpoint_seconds: at most so much work is lost where a process is killed.
+
+    Raises:
+        DeviceError: the device fails, and would with any other chunk.
     """
     attempt = 0
     try:
@@ -101,12 +104,19 @@ def carry_out(
         text = " ".join(str(error).split())
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
             return Report(chunk.id, "memory", text[:200])
+        if is_of_device(error):
+            # as if the process had died: it counts as an attempt
+            attempt = 0
+            raise DeviceError(
+                f"the device fails ({text[:200]}); the same command goes on in a new process"
+            ) from error
         name = "" if isinstance(error, GeojaxError) else f"{type(error).__name__}: "
         return Report(chunk.id, "error", f"{name}{text[:500]}")
     finally:
         # a process that is killed does not come by here: such attempts alone are counted
-        with contextlib.suppress(StorageError):
-            store.forgive(chunk.id, attempt)
+        if attempt:
+            with contextlib.suppress(StorageError):
+                store.forgive(chunk.id, attempt)
     return Report(chunk.id, "done")
 
 

@@ -1,6 +1,8 @@
 """A process that runs chunks for a head elsewhere: of the process launcher, of Ray and of Slurm."""
 
+import contextlib
 import dataclasses
+import faulthandler
 import json
 import os
 import socket
@@ -27,14 +29,17 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
     """Do what a head asks for, with the sweep in its folder.
 
     Args:
-        order: what `order_of` gives, and either a "chunk" to run, or a "plan": "trial", "count" and
-            options of `plan_group`, or neither, to see that this process can do its work.
+        order: what `order_of` gives, and either a "chunk" to run, or a "plan": "trial", "count",
+            "cores" and options of `plan_group`, or neither, to see that this process can do its
+            work.
 
     Returns:
         The fields of a `Report` or of a `GroupPlan`; {"refused": why} where the task cannot run,
         {"unfit": why} where this process, or its machine, cannot run any.
     """
     jax.config.update("jax_enable_x64", bool(order["x64"]))
+    with contextlib.suppress(OSError):
+        os.chdir(order["cwd"])
     try:
         store = Store(order["folder"])
         sweep = store.sweep()
@@ -49,8 +54,9 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
     if "plan" in order:
         options = dict(order["plan"])
         trial = Trial(**options.pop("trial"))
+        share = min(1.0, options.pop("cores") / (os.cpu_count() or 1))
         try:
-            return dataclasses.asdict(plan_group(executor, trial, **options))
+            return dataclasses.asdict(plan_group(executor, trial, memory_share=share, **options))
         except WrongDefinition as error:
             return {"wrong": str(error)}
         except InputError as error:
@@ -66,15 +72,36 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
                 "unfit": f"{store.folder}: a worker finds another task, or other files, than the "
                 "sweep was begun with; undo the change, or start it anew in another folder"
             }
-    report = carry_out(
-        chunk,
-        executor,
-        store,
-        token,
-        stop=lambda: store.is_stopped(token),
-        checkpoint_seconds=order["checkpoint_seconds"],
-    )
+
+    def stop() -> bool:
+        _watch(order["time_limit"])
+        return store.is_stopped(token)
+
+    _watch(order["time_limit"])
+    try:
+        report = carry_out(
+            chunk,
+            executor,
+            store,
+            token,
+            stop=stop,
+            checkpoint_seconds=order["checkpoint_seconds"],
+        )
+    except DeviceError as error:
+        # what follows in this process would fail, too
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(DeviceError.exit_code)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return report._asdict()
+
+
+def _watch(seconds: float | None) -> None:
+    """End this process, with its stacks on standard error, unless this is called again in time."""
+    if seconds is not None:
+        # a thread of the interpreter would wait for a program that hangs
+        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
 
 def run_aside(order: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,15 @@ def test_from_plan_to_export(sweep, tmp_path, check_page):
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 9
 
 
+def test_points_that_came_to_nothing_run_again_when_asked(sweep, tmp_path):
+    assert sweep("run", "throw.toml").code == 0
+    parts = sorted((tmp_path / "throw/parts").glob("part-*"))
+    again = sweep("resume", "throw", "--retry", "nonfinite", "failed")
+    assert again.code == 0, again.err
+    assert sorted((tmp_path / "throw/parts").glob("part-*")) != parts
+    assert "4 points came to nothing" in again.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -74,7 +83,10 @@ def test_from_plan_to_export(sweep, tmp_path, check_page):
         (("plan", "bad.toml"), "unknown field 'angel' (did you mean 'angle'?)"),
         (("status", "nowhere"), "holds no sweep"),
         (("resume", "nowhere"), "holds no sweep"),
-        (("run", "throw.toml", "--workers", 2), "--workers: a local sweep"),
+        (("run", "throw.toml", "--workers", 2), "--workers: is for --launcher processes"),
+        (("run", "throw.toml", "--launcher", "ray", "--partition", "a"), "--partition: is for"),
+        (("run", "throw.toml", "--launcher", "slurm", "--slurm", "gpu"), "is no NAME=VALUE"),
+        (("run", "throw.toml", "--retry", "ok"), "retry"),
         (("run", "throw.toml", "--lanes", 0), "lanes"),
         (("run", "throw.toml", "--overwrite"), "never overwritten"),
         (("run", "."), "is a folder"),

@@ -21,6 +21,7 @@ from geojax.sweeps import (
     Ray,
     Slurm,
     Sweep,
+    plan,
     sweep,
     worker,
 )
@@ -32,7 +33,7 @@ from geojax.sweeps.trials import Chunk
 from geojax.sweeps.worker import run_order
 
 # The fate of a point: what it does to the process that it runs in.
-WELL, DIES_ONCE, DIES, SLOW, PREEMPTED_ONCE, WAITS = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0
+WELL, DIES_ONCE, DIES, SLOW, PREEMPTED_ONCE, WAITS, HANGS = map(float, range(7))
 TASK = """
 import dataclasses, os, signal, time
 from pathlib import Path
@@ -57,6 +58,8 @@ def meet(fate):
         time.sleep(1.0)
     if fate == 3.0:
         time.sleep(0.2)
+    if fate == 6.0:
+        time.sleep(600)
     if fate == 5.0:
         until = time.monotonic() + 120
         while len(list(here.glob("seen-*"))) < 2 and time.monotonic() < until:
@@ -186,6 +189,30 @@ def test_a_point_that_always_kills_is_given_up_and_the_others_complete(make, fol
         "ok",
         "ok",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", ELSEWHERE)
+def test_a_point_that_hangs_is_given_up_and_the_others_complete(make, folder):
+    asked = definition(folder, {1: HANGS}, ANGLES[:3])
+    with pytest.warns(UserWarning, match="runs again"):
+        results = sweep(asked, folder / "out", launcher=make(folder), lanes=1, time_limit=10.0)
+    rows = {row["fate"]: row for row in results.table()}
+    assert rows[HANGS]["status"] == "poison"
+    assert "took longer than 10 s" in rows[HANGS]["reason"]
+    assert results.status()["by_status"] == {"ok": 2, "poison": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", ELSEWHERE)
+def test_a_plan_is_made_where_the_points_run(make, folder):
+    asked, launcher = definition(folder, {}), make(folder)
+    before = sorted(folder.iterdir())
+    found = plan(asked, folder, launcher=launcher, lanes=2)
+    assert (found.trials, found.chunks, found.num_workers) == (6, 3, 1)
+    assert found.seconds > 0
+    left = [path.name for path in sorted(folder.iterdir()) if path not in before]
+    assert {name for name in left if not name.startswith(("seen", "met"))} <= {"logs"}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from geojax.sweeps import (
     Results,
     Static,
     Sweep,
+    plan,
+    planning,
     sweep,
     trials as trials_module,
     work,
@@ -311,14 +313,12 @@ class TestHalving:
         assert len(results.leaderboard()) == 1
 
     def test_lost_states_are_computed_again(self, tmp_path, monkeypatch):
-        import shutil
-
         definition = Sweep(
             task=walk, axes={"step": [0.1, 0.2, 3.0]}, fixed={"length": 4},
             halving=Halving(rungs=2),
         )  # fmt: skip
         sweep(definition, tmp_path)
-        shutil.rmtree(tmp_path / "states")
+        assert not (tmp_path / "states").exists()
         for path in (tmp_path / "parts").glob("part-*"):
             if Results(tmp_path).store.table(
                 f"SELECT max(rung) AS rung FROM read_parquet('{path}')"
@@ -326,6 +326,20 @@ class TestHalving:
                 path.unlink()
         best = sweep(definition, tmp_path).best()
         assert best["place"] == pytest.approx(best["begin"] + 12.0)
+
+    def test_survivors_in_lockstep_are_packed_anew(self, tmp_path):
+        class Lockstep(InProcess):
+            def plan(self, job, trial, count, **options):
+                found = super().plan(job, trial, count, **options)
+                return dataclasses.replace(found, width=found.lanes)
+
+        definition = Sweep(
+            task=walk, axes={"step": np.linspace(1.0, 9.0, 9).tolist()}, halving=Halving()
+        )
+        rows = sweep(definition, tmp_path, launcher=Lockstep()).table("SELECT * FROM rows")
+        assert {(r["rung"], r["lanes"], r["width"]) for r in rows} == {
+            (0, 9, 9), (1, 3, 3), (2, 1, 1),
+        }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -378,8 +392,122 @@ class TestMemory:
             raise MemoryError("too small a machine")
 
         monkeypatch.setattr(Executor, "run", none)
-        with pytest.raises(DeviceError, match="one lane"):
-            sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path)
+        results = sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path)
+        assert results.status()["by_status"] == {"failed": 2}
+        assert "one lane needs more memory" in results.failures()[0]["reason"]
+
+
+class TestDevice:
+    def test_one_that_fails_ends_the_process_and_counts(self, tmp_path, monkeypatch):
+        def lost(self, chunk, **options):
+            if any(trial.values["seed"] == 1 for trial in chunk.trials):
+                raise jax.errors.JaxRuntimeError("INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS")
+            return run(self, chunk, **options)
+
+        run = Executor.run
+        monkeypatch.setattr(Executor, "run", lost)
+        definition = Sweep(task=throw, axes={"seed": Range(0, 1)})
+        # as a chunk, then alone
+        for _ in range(2 * trials_module.MAX_ATTEMPTS):
+            with pytest.raises(DeviceError, match="ILLEGAL_ADDRESS"):
+                sweep(definition, tmp_path)
+        results = sweep(definition, tmp_path)
+        assert results.status()["by_status"] == {"ok": 1, "poison": 1}
+
+
+class TestRetry:
+    @pytest.fixture
+    def definition(self):
+        return Sweep(task=throw, axes={"seed": Range(0, 4)})
+
+    @pytest.fixture
+    def failed(self, definition, tmp_path, monkeypatch):
+        """A folder where one point failed that would not now, and how its rows came to be."""
+
+        def fragile(self, chunk, **options):
+            if any(trial.values["seed"] == 2 for trial in chunk.trials):
+                raise OSError("the disk was away")
+            return run(self, chunk, **options)
+
+        run = Executor.run
+        with monkeypatch.context() as patch:
+            patch.setattr(Executor, "run", fragile)
+            results = sweep(definition, tmp_path, lanes=2)
+        assert results.status()["by_status"] == {"failed": 1, "ok": 4}
+        return tmp_path, {row["trial"]: row for row in results.table() if row["status"] == "ok"}
+
+    def test_runs_again_what_is_asked_for_alone(self, failed, definition):
+        folder, before = failed
+        assert sweep(definition, folder, retry=["poison"]).status()["by_status"]["failed"] == 1
+        results = sweep(definition, folder, lanes=2, retry=["failed"])
+        assert results.status()["by_status"] == {"ok": 5}
+        assert {**before, **{row["trial"]: row for row in results.table()}} == {
+            row["trial"]: row for row in results.table()
+        }
+        assert len(list((folder / "replaced").iterdir())) == 1
+
+    def test_other_rows_of_a_part_are_kept(self, failed, definition, monkeypatch):
+        folder, before = failed
+        store = Store(folder)
+        rows = store.table()
+        with store.head() as token:
+            for path in (folder / "parts").glob("part-*"):
+                path.unlink()
+            store.commit("together", rows, token)
+        results = sweep(definition, folder, lanes=2, retry=("failed", "refused"))
+        assert results.status()["by_status"] == {"ok": 5}
+        kept = {row["trial"]: row for row in results.table() if row["trial"] in before}
+        assert kept == before
+
+    def test_a_status_that_cannot_be(self, tmp_path, definition):
+        for wrong in ("failed", ["ok"]):
+            with pytest.raises(InputError, match="retry"):
+                sweep(definition, tmp_path / "out", retry=wrong)
+
+
+class TestPlan:
+    def test_counts_all_rungs_and_leaves_nothing(self, tmp_path):
+        definition = Sweep(
+            task=walk, axes={"step": np.linspace(1.0, 9.0, 9).tolist()}, fixed={"length": 9},
+            halving=Halving(),
+        )  # fmt: skip
+        found = plan(definition, tmp_path, lanes=2)
+        assert (found.trials, found.chunks, found.num_workers) == (9, 5 + 2 + 1, 1)
+        full = plan(dataclasses.replace(definition, halving=None), tmp_path, lanes=2)
+        assert (full.chunks, full.groups[0].segments) == (5, 9)
+        assert found.seconds > 0
+        assert found.compile_seconds > 0
+        assert found.num_bytes > 0
+        assert not list(tmp_path.iterdir())
+
+    def test_points_that_cannot_be_run_and_those_not_known(self):
+        found = plan(Sweep(task=throw, axes={"speed": [1.0, -1.0], "power": [1, 2]}))
+        assert [trial.values["power"] for trial in found.refused] == [1, 2]
+        assert [group.trials for group in found.groups] == [1, 1]
+        with pytest.raises(InputError, match="not known before"):
+            plan(Sweep(task=throw, axes={"angle": Range(0.0, 1.0)}, proposals=Proposals()))
+
+    def test_memory_is_no_more_than_that_of_the_control_group(self, monkeypatch):
+        assert planning.available_memory(jax.devices()[0]) > 0
+        monkeypatch.setattr(planning, "_group_memory", lambda: [12345])
+        assert planning.available_memory(jax.devices()[0]) == 12345
+
+
+def test_lanes_that_are_not_used_cost_nothing():
+    trials = trials_of(Sweep(task=walk, axes={"step": [1.0, 2.0, 3.0]}))
+    executor = Executor(Sweep(task=walk, axes={"step": [1.0, 2.0, 3.0]}))
+    (chunk,) = pack(trials, 8, 1)
+    rows, state = executor.run(chunk)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    for leaf in jax.tree.leaves(state):
+        data = np.asarray(leaf if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else 0)
+        assert not data[3:].any() if data.ndim else True
+
+
+def test_only_processes_can_be_ended(tmp_path):
+    with pytest.raises(InputError, match="time_limit"):
+        sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path / "out", time_limit=1.0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_duckdb_nothing_is_written(tmp_path, monkeypatch):
@@ -430,7 +558,7 @@ class TestOrders:
         trial = trials_of(Sweep(task=throw, axes=AXES))[0]
         half = jax.random.fold_in(jax.random.key(7), int(trial.id[:8], 16))
         expected = jax.random.fold_in(half, int(trial.id[8:16], 16))
-        found = trials_module.key_data(7, trial)
+        (found,) = trials_module.key_data(7, [trial])
         assert np.array_equal(found, np.asarray(jax.random.key_data(expected)))
 
 
