@@ -90,6 +90,7 @@ def test_the_same_command_goes_on(command, samples, tmp_path, monkeypatch):
     assert command(*arguments, "--overwrite", "--learning-rate", 0.1).code == 0
 
 
+@pytest.mark.slow
 def test_a_folder_of_mnist(command, tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "tiny"

@@ -14,7 +14,12 @@ from geojax.actions import Unitaries
 from geojax.geodesics import shoot
 from geojax.metrics import PauliPenalty
 
-PROMISED = ("gaussian-2d", "su8-penalty", "gl4-locality", "so3-inertia")
+PROMISED = (
+    "gaussian-2d",
+    pytest.param("su8-penalty", marks=pytest.mark.slow),
+    "gl4-locality",
+    "so3-inertia",
+)
 ENERGY, NOETHER = 1e-10, 1e-9
 
 

@@ -177,6 +177,7 @@ class TestLandmarks:
         )
         assert largest(back - rows[jnp.array([-1, 0])]) < 1e-12
 
+    @pytest.mark.slow
     def test_order_is_that_of_the_solver(self):
         _, truth = self.transported()
         errors = []

@@ -131,6 +131,7 @@ class TestIsotropic:
         assert abs(best - truth) < 1e-8
         assert abs(float(isotropic_distance(unitary)) - truth) < 1e-8
 
+    @pytest.mark.slow
     def test_search_finds_them(self):
         found = nielsen_complexity("cx", PauliPenalty(2), num_starts=4, num_steps=8)
         truth = np.pi * np.sqrt(3) / 4
