@@ -85,7 +85,7 @@ class Ray(AbstractRemote):
 
     @property
     def cores_per_worker(self) -> float:
-        return self.cpus_per_worker
+        return float(self.cpus_per_worker)
 
     def answers(
         self, job: Job, orders: Mapping[str, Mapping[str, Any]], stop: Callable[[], bool]

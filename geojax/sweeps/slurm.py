@@ -90,7 +90,7 @@ class Slurm(AbstractRemote):
 
     @property
     def cores_per_worker(self) -> float:
-        return self.cpus_per_task
+        return float(self.cpus_per_task)
 
     def answers(
         self, job: Job, orders: Mapping[str, Mapping[str, Any]], stop: Callable[[], bool]
