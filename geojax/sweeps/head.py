@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,16 @@ from geojax.sweeps.results import Results
 from geojax.sweeps.retry import RETRIED, drop_rows
 from geojax.sweeps.store import Store
 from geojax.sweeps.tables import import_duckdb
-from geojax.sweeps.trials import MAX_ATTEMPTS, Chunk, Trial, groups_of, pack, run_alone, split
+from geojax.sweeps.trials import (
+    MAX_ATTEMPTS,
+    Chunk,
+    Trial,
+    groups_of,
+    pack,
+    run_alone,
+    split,
+    trials_of,
+)
 from geojax.sweeps.work import STATES, Report, field_columns, provenance
 
 Progress = Callable[[str], None]
@@ -160,6 +170,7 @@ class _Head:
         self.plans: dict[str, GroupPlan] = {}
         self.smaller: dict[str, int] = {}
         self.broken: set[str] = set()
+        self._counts: Counter[str] = Counter()
 
     def round(self, batch: Batch) -> bool:
         """Run trials that are missing, as far as it goes; return whether to look for more."""
@@ -208,23 +219,33 @@ class _Head:
 
     def _plan(self, group: str, members: Sequence[Trial], batch: Batch) -> GroupPlan | None:
         """Lanes of a group; a program that cannot be made fails its trials."""
-        asked = self.job.sweep.proposals
-        # one program for all batches, however many of one falls to this group
-        count = len(members) if asked is None else asked.batch_size
+        # chunks of as many lanes as a head would choose that begins here, after a kill
+        count = self._count(group)
         plan = self.plans.get(group)
-        # lanes in lockstep cost as much where no trial is left for them: survivors are packed anew
-        if plan and (plan.width == 1 or self.lanes is not None or plan.trials == count):
-            return plan
-        self.say(f"compiling the program of {len(members)} points")
         try:
-            self.plans[group] = self._planned(members[0], count)
+            if plan is None:
+                plan = self._planned(members, count)
+            # lanes in lockstep cost as much where no trial is left for them
+            anew = self.job.sweep.halving and plan.width > 1 and self.lanes is None
+            if anew and plan.trials != len(members):
+                plan = self._planned(members, len(members))
         except WrongDefinition:
             raise
         except InputError as error:
             missing = [trial for trial in members if trial.id in batch.missing]
             self._fail(missing, "failed", dict.fromkeys(batch.missing, str(error)), batch.rung)
             return None
-        return self.plans[group]
+        self.plans[group] = plan
+        return plan
+
+    def _count(self, group: str) -> int:
+        """Trials that the program of a group is to serve."""
+        asked = self.job.sweep.proposals
+        if asked is not None:
+            return asked.batch_size
+        if not self._counts:
+            self._counts = Counter(trial.group for trial in trials_of(self.job.sweep))
+        return self._counts[group]
 
     def _size(self, plan: GroupPlan, count: int) -> int:
         """Trials in a chunk."""
@@ -234,14 +255,15 @@ class _Head:
         chunks = max(-(-count // plan.lanes), min(count, self.launcher.num_workers))
         return -(-count // max(chunks, 1)) or 1
 
-    def _planned(self, trial: Trial, count: int) -> GroupPlan:
+    def _planned(self, members: Sequence[Trial], count: int) -> GroupPlan:
         """The plan of a group, though workers may be killed on the way."""
+        self.say(f"compiling the program of {count} points")
         for _ in range(MAX_ATTEMPTS - 1):
             try:
-                return self.launcher.plan(self.job, trial, count, lanes=self.lanes)
+                return self.launcher.plan(self.job, members[0], count, lanes=self.lanes)
             except Died as error:
                 warnings.warn(f"{error}; it is tried again", stacklevel=2)
-        return self.launcher.plan(self.job, trial, count, lanes=self.lanes)
+        return self.launcher.plan(self.job, members[0], count, lanes=self.lanes)
 
     def _apart(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Chunks that fail as a whole, taken apart; trials that kill their process, given up."""
