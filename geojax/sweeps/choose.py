@@ -10,7 +10,7 @@ from geojax._core.errors import InputError, StorageError
 from geojax.io import files
 from geojax.sweeps.definition import Halving, Sweep
 from geojax.sweeps.execute import WrongDefinition
-from geojax.sweeps.space import Range
+from geojax.sweeps.space import Range, bare
 from geojax.sweeps.store import Store
 from geojax.sweeps.trials import Trial, trial_of, trials_of
 
@@ -240,7 +240,7 @@ def _distribution(sweep: Sweep, name: str, axis: Any) -> Any:
     if not isinstance(axis, Range):
         # values of any kind go by their number
         return optuna.distributions.CategoricalDistribution(list(range(len(axis))))
-    whole = "int" in str(sweep.task.hints()[name])
+    whole = bare(sweep.task.hints()[name]) is int
     kind = "IntDistribution" if whole else "FloatDistribution"
     low, high = (int(axis.low), int(axis.high)) if whole else (axis.low, axis.high)
     return getattr(optuna.distributions, kind)(low, high, log=axis.scale == "log")

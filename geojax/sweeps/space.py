@@ -132,7 +132,7 @@ def as_axis(name: str, value: Any, hint: Any) -> Axis:
         if len(read) == 1:
             warnings.warn(f"{where}: has one value; it could stand under fixed", stacklevel=2)
         return read
-    if _plain(hint) not in (int, float):
+    if bare(hint) not in (int, float):
         raise InputError(f"{where}: is no number; give a list of values")
     return axis
 
@@ -148,7 +148,7 @@ def points(
     """
     if not axes:
         raise InputError("axes: there are none; give at least one")
-    whole = {name: _plain(hints[name]) is int for name in axes}
+    whole = {name: bare(hints[name]) is int for name in axes}
     if design == "grid":
         if num is not None:
             raise InputError("num_points: a grid has as many as its axes make; leave it out")
@@ -195,7 +195,7 @@ def _pick(axis: Axis, share: float, whole: bool) -> Any:
     return axis[min(int(share * len(axis)), len(axis) - 1)]
 
 
-def _plain(hint: Any) -> Any:
+def bare(hint: Any) -> Any:
     """The type that an annotation is about."""
     while typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
