@@ -182,7 +182,8 @@ class _Head:
 
     def _plan(self, group: str, members: Sequence[Trial], batch: Batch) -> GroupPlan | None:
         """Lanes of a group; a program that cannot be made fails its trials."""
-        if group in self.plans:
+        # chunks of as many lanes as a head would choose that begins here, after a kill
+        if group in self.plans and self.plans[group].trials == len(members):
             return self.plans[group]
         self.say(f"compiling the program of {len(members)} points")
         try:
