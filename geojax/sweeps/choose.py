@@ -120,8 +120,7 @@ class Chooser:
         places = (self.store.folder / BATCHES).glob("batch-*.json")
         number = 1 + max((int(place.stem.rpartition("-")[2]) for place in places), default=-1)
         self._remember(number, points)
-        new = [trial_of(self.sweep, point) for point in points]
-        return Batch(new, {trial.id for trial in new})
+        return self._proposed()  # some may have been run, in a batch that was lost
 
     def _asked(self) -> list[dict[str, Any]]:
         """The points of all batches so far: what was asked is written down before it runs."""

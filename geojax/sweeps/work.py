@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 
 from geojax import io
 from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
-from geojax.io.files import storage_errors
+from geojax.io.files import MANIFEST, sha256, storage_errors
 from geojax.sweeps.execute import Executor, Stopped, is_of_device
 from geojax.sweeps.store import CHECKPOINTS, Store, Superseded
 from geojax.sweeps.trials import Chunk, Trial
@@ -126,9 +126,13 @@ def carry_out(
 def _save(place: Path, state: PyTree, done: int, chunk: Chunk) -> None:
     """Save the state of the lanes after some segments, and drop those before the last."""
     arrays = {f"{k:05d}": leaf for k, leaf in enumerate(_leaves(state))}
-    about = {"segments": done, "trials": [trial.id for trial in chunk.trials]}
+    about: dict[str, Any] = {"segments": done, "trials": [trial.id for trial in chunk.trials]}
+    about["sha256"] = _digest(about)  # the manifest vouches for its files, not for itself
     io.save_arrays(place / f"{done:06d}", NAME, arrays, about, kind=KIND, version=VERSION)
-    for old in sorted(place.glob("[0-9]*"), reverse=True)[_KEPT:]:
+    there = sorted(place.glob("[0-9]*"), reverse=True)
+    # folders of later segments were cut off or are damaged: this run began before them
+    whole = [at for at in there if at.name <= f"{done:06d}" and (at / MANIFEST).exists()]
+    for old in set(there) - set(whole[:_KEPT]):
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -162,13 +166,13 @@ def _standing(chunk: Chunk, executor: Executor, store: Store) -> tuple[PyTree, i
 
 def _load(place: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
     """The arrays of a state and what is said of them; None where it is not whole."""
-    if not place.is_dir():
-        return None
+    if not (place / MANIFEST).is_file():
+        return None  # cut off before its manifest, the last file, was written
     try:
         arrays, about = io.load_arrays(place, NAME, kind=KIND, version=VERSION)
-    except InputError:
-        return None  # cut off before its manifest, the last file, was written
-    except StorageError as error:
+        if about.pop("sha256", None) != _digest(about):
+            raise StorageError(f"{place / MANIFEST}: is not what was written")
+    except (InputError, StorageError) as error:
         with storage_errors(place):
             place.rename(place.with_name(f"damaged-{place.name}-{time.time_ns()}"))
         warnings.warn(
@@ -176,6 +180,10 @@ def _load(place: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
         )
         return None
     return [arrays[name] for name in sorted(arrays)], about
+
+
+def _digest(about: dict[str, Any]) -> str:
+    return sha256(json.dumps(about, sort_keys=True).encode())
 
 
 def _filled(chunk: Chunk, executor: Executor, leaves: list[np.ndarray]) -> PyTree:

@@ -141,22 +141,23 @@ def main() -> None:
             with arrived:
                 orders.append(line)
                 arrived.notify()
-        # the head has gone, or needs no more: what is at work would be refused
-        if not idle.is_set():
-            os._exit(1)
         with arrived:
+            # the head has gone, or needs no more: what is at work, or waits, would be refused
+            if orders or not idle.is_set():
+                os._exit(1)
             orders.append("")
             arrived.notify()
 
+    idle.set()
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        idle.set()
         with arrived:
+            idle.set()
             arrived.wait_for(lambda: orders)
             line = orders.pop(0)
+            idle.clear()
         if not line:
             return
-        idle.clear()
         print(json.dumps(run_order(json.loads(line))), file=reports, flush=True)
 
 
