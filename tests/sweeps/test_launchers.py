@@ -26,7 +26,7 @@ from geojax.sweeps import (
     worker,
 )
 from geojax.sweeps.definition import from_dict
-from geojax.sweeps.launch import plan_of, report_of
+from geojax.sweeps.launch import Job, order_of, plan_of, report_of
 from geojax.sweeps.remote import MAX_FAILED_STARTS, Starts
 from geojax.sweeps.slurm import Clerk, _take
 from geojax.sweeps.trials import Chunk
@@ -583,9 +583,8 @@ def test_a_library_that_is_missing_is_named(name, folder, monkeypatch):
         sweep(definition(folder, {}), folder / "out", launcher=launcher, lanes=2)
 
 
-def test_a_worker_that_does_not_see_the_folder_stops_the_sweep_and_fails_no_trial(tmp_path):
-    order = {"folder": str(tmp_path / "gone"), "token": "t", "checkpoint_seconds": 1.0}
-    answer = run_order({**order, "x64": True})
+def test_a_worker_that_does_not_see_the_folder_stops_the_sweep_and_fails_no_trial(folder):
+    answer = run_order(order_of(Job(definition(folder, {}), folder / "gone", "t", 1.0)))
     assert "holds no sweep" in answer["unfit"]
     with pytest.raises(DeviceError, match="cannot begin"):
         plan_of(answer)
