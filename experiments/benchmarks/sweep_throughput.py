@@ -163,7 +163,7 @@ def main():
                 "points": len(rows), "seconds": seconds, "processes_seconds": theirs,
                 "times_the_throughput": theirs / seconds,
                 "computing_seconds": sum(row["seconds"] for row in rows),
-                "compile_seconds": rows[0]["compile_seconds"], "width": rows[0]["width"],
+                "compile_seconds": rows[0]["compile_seconds"], "lockstep": rows[0]["lockstep"],
                 "deviations": deviations,
             }  # fmt: skip
             print(json.dumps(results["density"], indent=2), flush=True)

@@ -19,7 +19,7 @@ TOLERANCE = 1e-12
 REPACKED_TOLERANCE = 1e-10
 FORM_TOLERANCE = 1e-7  # a hundred million turns of a rounded angle are off by 1e-8
 HOW = {  # columns that say how a row came to be, not what it is
-    "chunk", "attempt", "lanes", "width", "seconds", "compile_seconds", "finished", "deviation",
+    "chunk", "attempt", "lanes", "lockstep", "seconds", "compile_seconds", "finished", "deviation",
     "off",
 }  # fmt: skip
 

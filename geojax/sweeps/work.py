@@ -84,7 +84,7 @@ def carry_out(
         if chunk.segments[1] >= 0:
             _save(store.folder / STATES / chunk.id, state, chunk.segments[1], chunk)
         common = {**provenance(), **_device(executor), "x64": executor.sweep.x64}
-        common |= {name: getattr(chunk, name) for name in ("rung", "lanes", "width")}
+        common |= {"rung": chunk.rung, "lanes": chunk.lanes, "lockstep": chunk.width}
         common |= {"chunk": chunk.id, "attempt": attempt}
         store.commit(
             chunk.id,

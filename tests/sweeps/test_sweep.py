@@ -171,11 +171,11 @@ class TestBadPoints:
     def test_fields_that_are_columns_are_refused(self):
         @dataclasses.dataclass(frozen=True)
         class Wide:
-            width: Static[int] = 1
+            chunk: Static[int] = 1
 
         task = FunctionTask(function=distance, config=Wide, objective="log_reach")
-        with pytest.raises(InputError, match="'width' is a column"):
-            Sweep(task=task, axes={"width": [1, 2]})
+        with pytest.raises(InputError, match="'chunk' is a column"):
+            Sweep(task=task, axes={"chunk": [1, 2]})
 
     def test_a_lane_that_raises_fails_alone(self, tmp_path, monkeypatch):
         run = Executor.run
@@ -337,7 +337,7 @@ class TestHalving:
             task=walk, axes={"step": np.linspace(1.0, 9.0, 9).tolist()}, halving=Halving()
         )
         rows = sweep(definition, tmp_path, launcher=Lockstep()).table("SELECT * FROM rows")
-        assert {(r["rung"], r["lanes"], r["width"]) for r in rows} == {
+        assert {(r["rung"], r["lanes"], r["lockstep"]) for r in rows} == {
             (0, 9, 9), (1, 3, 3), (2, 1, 1),
         }  # fmt: skip
 

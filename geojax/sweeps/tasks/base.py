@@ -26,7 +26,8 @@ from geojax.io.toml import convert
 # Columns of the table beside fields, metrics and curves.
 RESERVED = (
     "trial", "rung", "status", "reason", "segments", "seconds", "compile_seconds", "deviation",
-    "chunk", "lanes", "width", "attempt", "device", "x64", "geojax", "jax", "revision", "finished",
+    "chunk", "lanes", "lockstep", "attempt", "device", "x64", "geojax", "jax", "revision",
+    "finished",
 )  # fmt: skip
 
 
