@@ -1,6 +1,7 @@
 """`geojax sweep`: plan, run and look at many points of a task."""
 
 import dataclasses
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,27 @@ from geojax._core.errors import InputError, NumericalError
 from geojax.cli.naming import named_options
 from geojax.cli.run import Run, clean, versions
 from geojax.cli.sweep_options import Sweep
+from geojax.io.files import storage_errors
 
-# Columns of a leaderboard beside fields and metrics.
-SHOWN = ("trial", "status", "deviation")
 # Reasons for failed points that are printed.
 REASONS = 5
+# Options that some actions alone have.
+BEGUN = ("run", "resume")
+MEASURED = ("plan", *BEGUN)
+OF_ACTIONS = {
+    "out": ("plan", "run"),
+    "x64": ("plan", "run"),
+    "launcher": MEASURED,
+    "lanes": MEASURED,
+    "workers": MEASURED,
+    "checkpoint_seconds": BEGUN,
+    "time_limit": BEGUN,
+    "retry": BEGUN,
+    "count": ("leaderboard",),
+    "by": ("leaderboard",),
+    "maximise": ("leaderboard",),
+    "to": ("export",),
+}
 # Options that some launchers alone have.
 OF_LAUNCHERS = {
     "workers": ("processes", "ray", "slurm"),
@@ -29,6 +46,12 @@ OF_LAUNCHERS = {
 
 def run(options: Sweep, run: Run) -> dict[str, Any]:
     """Do what is asked for; return the figures of the result."""
+    given = {f.name for f in dataclasses.fields(options) if getattr(options, f.name) != f.default}
+    for name, actions in OF_ACTIONS.items():
+        if name in given and options.action not in actions:
+            raise InputError(f"--{option(name)}: is for sweep {' or '.join(actions)}; leave it out")
+    if options.maximise and options.by is None:
+        raise InputError("--maximise: is about the column of --by; give one")
     if options.overwrite:
         raise InputError("--overwrite: a sweep is never overwritten; give another --out")
     with named_options(options):
@@ -76,13 +99,14 @@ def plan(options: Sweep, run: Run) -> dict[str, Any]:
     from geojax import sweeps
 
     definition = definition_of(options)
-    found = sweeps.plan(
-        definition,
-        Path(options.out).parent if options.out else ".",
-        launcher=launcher_of(options, Path(options.out or Path(options.place).stem)),
-        lanes=options.lanes,
-        progress=run.progress,
-    )
+    beside = Path(options.out or options.place).parent
+    if not beside.is_dir():
+        raise InputError(f"{beside}: no such folder; make it first")
+    with storage_errors(beside), tempfile.TemporaryDirectory(prefix=".plan-", dir=beside) as place:
+        launcher = launcher_of(options, Path(place))
+        found = sweeps.plan(
+            definition, place, launcher=launcher, lanes=options.lanes, progress=run.progress
+        )
     run.clear_progress()
     figures = {
         "points": found.trials,
@@ -170,7 +194,7 @@ def launcher_of(options: Sweep, folder: Path) -> Any:
     for name, launchers in OF_LAUNCHERS.items():
         if kind not in launchers and getattr(options, name) not in (None, ()):
             raise InputError(
-                f"--{name.replace('_', '-')}: is for --launcher {' or '.join(launchers)}; leave it "
+                f"--{option(name)}: is for --launcher {' or '.join(launchers)}; leave it "
                 "out, or take one of these"
             )
     cores = 1 if options.cpus_per_worker is None else options.cpus_per_worker
@@ -184,7 +208,7 @@ def launcher_of(options: Sweep, folder: Path) -> Any:
             address=options.address, workers=options.workers, gpus_per_worker=gpus,
             cpus_per_worker=cores,
         )  # fmt: skip
-    if gpus is not None and gpus != int(gpus):
+    if gpus is not None and not gpus.is_integer():
         raise InputError(f"--gpus-per-worker: Slurm gives whole ones, not {gpus:g}")
     return sweeps.Slurm(
         folder / "logs", workers=options.workers, partition=options.partition,
@@ -193,14 +217,20 @@ def launcher_of(options: Sweep, folder: Path) -> Any:
     )  # fmt: skip
 
 
+def option(name: str) -> str:
+    """An option as it is written."""
+    return name.replace("_", "-")
+
+
 def slurm_options(given: tuple[str, ...]) -> dict[str, Any]:
-    """Options for submitit, from NAME=VALUE; values that are whole numbers become such."""
+    """Options for submitit, from NAME=VALUE; whole numbers, true and false become such."""
     found = {}
     for entry in given:
         name, sign, value = entry.partition("=")
         if not sign or not name:
             raise InputError(f"--slurm: {entry!r} is no NAME=VALUE, such as slurm_account=mine")
-        found[name] = int(value) if value.isdecimal() else value
+        truth = {"true": True, "false": False}
+        found[name] = int(value) if value.isdecimal() else truth.get(value, value)
     return found
 
 

@@ -37,10 +37,10 @@ class Sweep(Common):
     lanes: int | None = None
     """Points in a chunk; as many as the memory holds if not given."""
     checkpoint_seconds: float = 60.0
-    """How much work a killed chunk loses at most."""
+    """How much work a killed chunk loses at most, of run and resume."""
     time_limit: float | None = None
-    """Seconds after which a worker that has not come to the end of a segment, or of a compilation
-    with the first, is ended; of all launchers but local."""
+    """Seconds that a segment, or the compilation of its program, may take before its worker is
+    ended; of all launchers but local."""
     retry: tuple[Retried, ...] = ()
     """Points that came to nothing, by their status, to run again."""
     address: str | None = None

@@ -233,7 +233,10 @@ def from_dict(table: Mapping[str, Any], where: str = "sweep", folder: Path | Non
             given[key] = kind(**_typed(given[key], kind, f"{where}: {key}"))
     # what is written down does not depend on who reads it
     given["x64"] = bool(given.get("x64"))
-    given["points"] = tuple(given.get("points") or ())
+    listed = given.get("points") or ()
+    if not isinstance(listed, list | tuple):
+        raise InputError(f"points: {listed!r} is no list; give a table for each point")
+    given["points"] = tuple(listed)
     for number, point in enumerate(given["points"]):
         if not isinstance(point, Mapping):
             raise InputError(f"{where}: point {number} is {point!r}; give fields and values")

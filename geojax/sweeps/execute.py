@@ -120,6 +120,8 @@ class Executor:
         """Metrics and fields are columns of one table."""
         known = {*self.sweep.task.hints(), *RESERVED}
         for name in [*outcome.metrics, *(f"{name}_curve" for name in outcome.curves)]:
+            if not name or '"' in name:
+                raise WrongDefinition(f"metric {name!r}: is no name of a column; rename it")
             if name.lower() in {other.lower() for other in known}:
                 raise WrongDefinition(
                     f"metric {name!r}: is the name of a field or a column already; rename it"
@@ -139,6 +141,7 @@ class Executor:
         done: int = 0,
         stop: Callable[[], bool] = lambda: False,
         save: Callable[[PyTree, int], Any] | None = None,
+        beat: Callable[[int], object] = lambda segments: None,
     ) -> tuple[list[dict[str, Any]], PyTree]:
         """Run a chunk to its end.
 
@@ -147,6 +150,7 @@ class Executor:
             state, done: of its lanes after so many segments, where it goes on.
             stop: asked after each segment whether to leave it at that.
             save: called with the state and the number of segments after each.
+            beat: called before each part of the work with how many segments, or as much, it takes.
 
         Returns:
             A row for each trial, and the state of the lanes.
@@ -161,16 +165,18 @@ class Executor:
         lanes, keys = jax.device_put(self.inputs(trials, chunk.lanes), self.device)
         common = compiled.shared, np.int32(len(trials)), lanes
         if state is None:
-            state = compiled.start(*common, keys)
+            state = jax.block_until_ready(compiled.start(*common, keys))
         last = self.last(chunk)
         while done < last:
             assert compiled.advance is not None
+            beat(1)
             state = jax.block_until_ready(compiled.advance(*common, state))
             done += 1
             if save is not None and done < last:
                 save(state, done)
             if done < last and stop():
                 raise Stopped
+        beat(1)
         outcome = jax.device_get(compiled.finish(*common, state))
         seconds = time.perf_counter() - begun
         rows = [
@@ -184,7 +190,9 @@ class Executor:
         ]
         for k, trial in enumerate(trials):
             if trial.id in chunk.alone and last == self.program(trial).num_segments:
+                beat(last + 3)  # and compiles, starts and finishes
                 rows[k]["deviation"] = self._deviation(trial, outcome, k)
+        beat(1)
         return rows, state
 
     def state_like(self, chunk: Chunk) -> PyTree:
@@ -229,7 +237,7 @@ class Executor:
         return max(gaps, default=0.0)
 
 
-def is_of_device(error: Exception) -> bool:
+def is_of_device(error: BaseException) -> bool:
     """Whether an error says that a device is lost to this process, whatever is run on it."""
     return isinstance(error, jax.errors.JaxRuntimeError) and any(
         mark in str(error) for mark in _LOST
@@ -237,9 +245,9 @@ def is_of_device(error: Exception) -> bool:
 
 
 def _over(function: Callable, width: int) -> Callable:
-    """A function of one lane as one of all lanes, so many of them in lockstep.
+    """A function of one lane as one of all lanes, in lockstep or, at a width of 1, in turn.
 
-    Where not all are in lockstep, those that are not in use cost nothing and come to zeros.
+    In turn, those that are not in use cost nothing, and come to zeros.
     """
 
     def mapped(shared, count, *arguments):
@@ -247,22 +255,19 @@ def _over(function: Callable, width: int) -> Callable:
             return function(shared, *arguments)
 
         lanes = jax.tree.leaves(arguments)[0].shape[0]
-        if width >= lanes:
+        if width > 1:
             return jax.vmap(one)(arguments)
-        block = one if width == 1 else jax.vmap(one)
 
-        def advance(number, results):
-            first = jnp.minimum(number * width, lanes - width)
-            here = first if width == 1 else first + jnp.arange(width, dtype=np.int32)
-            found = block(jax.tree.map(lambda leaf: leaf[here], arguments))
-            return jax.tree.map(lambda leaf, part: leaf.at[here].set(part), results, found)
+        def advance(k, results):
+            found = one(jax.tree.map(lambda leaf: leaf[k], arguments))
+            return jax.tree.map(lambda leaf, part: leaf.at[k].set(part), results, found)
 
         def empty(like):
             return jax.lax.full((lanes, *like.shape), 0, like.dtype)
 
         first = jax.tree.map(lambda leaf: leaf[0], arguments)
         results = jax.tree.map(empty, jax.eval_shape(one, first))
-        return jax.lax.fori_loop(0, (count + width - 1) // width, advance, results)
+        return jax.lax.fori_loop(0, count, advance, results)
 
     return mapped
 

@@ -13,14 +13,14 @@ from types import FrameType
 from typing import Any
 
 from geojax._core import checks
-from geojax._core.errors import GeojaxError, InputError, StorageError
+from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.sweeps.choose import Batch, Chooser, rung_span
 from geojax.sweeps.definition import Sweep
 from geojax.sweeps.execute import Stopped, WrongDefinition
 from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
-from geojax.sweeps.retry import RETRIED, drop_rows
+from geojax.sweeps.retry import RETRIED, drop_rows, finish
 from geojax.sweeps.store import Store
 from geojax.sweeps.tables import import_duckdb
 from geojax.sweeps.trials import (
@@ -34,6 +34,9 @@ from geojax.sweeps.trials import (
     trials_of,
 )
 from geojax.sweeps.work import STATES, Report, field_columns, provenance
+
+# Workers that die so often in a row before they begin a chunk would do so forever.
+MAX_EARLY = 10
 
 Progress = Callable[[str], None]
 
@@ -69,8 +72,8 @@ def sweep(
         launcher: where chunks run; in this process, on its devices, by default.
         lanes: of a chunk; as many as the memory holds and there is work for by default.
         checkpoint_seconds: where a chunk takes longer, its state is saved at least so often.
-        time_limit: seconds after which a worker that has not come to the end of a segment, or of
-            its program's compilation and first segment, is given up as if it had died.
+        time_limit: seconds that a segment, the compilation of its program, or the writing of rows
+            may take before the worker ends itself, which counts as a death.
         retry: statuses of points that run again, of "failed", "nonfinite", "poison" and "refused".
         progress: called with a line of text now and then.
 
@@ -113,8 +116,10 @@ def sweep(
     _warn_of_other_code(store)
     with store.head() as token, _signals(store) as stopped:
         store.create(definition)
+        finish(store)
         if retry:
-            say(f"{drop_rows(store, retry)} points run again")
+            wanted = None if definition.proposals else {t.id for t in trials_of(definition)}
+            say(f"{drop_rows(store, retry, wanted)} points run again")
         job = Job(definition, store.folder, token, checkpoint_seconds, time_limit)
         head = _Head(job, store, launcher, lanes, say, stopped)
         try:
@@ -125,8 +130,12 @@ def sweep(
             else:
                 # nothing goes on from them any more
                 shutil.rmtree(store.folder / STATES, ignore_errors=True)
-        except Stopped:
-            pass  # while a program was planned elsewhere; what has asked for it says how to end
+        except Stopped as error:  # while a program was planned elsewhere
+            if not stopped():
+                raise StorageError(
+                    f"{store.folder}: another process has taken the sweep over, or its head.json "
+                    "is gone; the same command goes on from here"
+                ) from error
         finally:
             launcher.close()
         number = stopped()
@@ -170,6 +179,9 @@ class _Head:
         self.plans: dict[str, GroupPlan] = {}
         self.smaller: dict[str, int] = {}
         self.broken: set[str] = set()
+        # chunk -> attempts that have died so far; deaths in a row that are none of these
+        self.begun: dict[str, int] = {}
+        self.early = 0
         self._counts: Counter[str] = Counter()
 
     def round(self, batch: Batch) -> bool:
@@ -181,6 +193,7 @@ class _Head:
             self._fail(refused, "refused", {trial.id: trial.refusal for trial in refused})
         chunks: list[Chunk] = []
         groups = groups_of(batch.trials)
+        workers = self.launcher.num_workers
         alone = run_alone([trial for members in groups.values() for trial in members])
         for group, members in groups.items():
             if all(trial.id not in batch.missing for trial in members):
@@ -192,7 +205,7 @@ class _Head:
             def packed(trials: list[Trial], plan=plan) -> list[Chunk]:
                 span = rung_span(self.job.sweep.halving, batch.rung, plan.segments)
                 return pack(
-                    trials, plan.lanes, plan.width, size=self._size(plan, len(trials)),
+                    trials, plan.lanes, plan.width, size=plan.size(len(trials), workers),
                     rung=batch.rung, segments=span, sources=batch.sources, alone=alone,
                 )  # fmt: skip
 
@@ -247,14 +260,6 @@ class _Head:
             self._counts = Counter(trial.group for trial in trials_of(self.job.sweep))
         return self._counts[group]
 
-    def _size(self, plan: GroupPlan, count: int) -> int:
-        """Trials in a chunk."""
-        if plan.width > 1 or self.lanes is not None:
-            return plan.lanes
-        # lanes that are not used cost nothing: each worker gets its share of what is left
-        chunks = max(-(-count // plan.lanes), min(count, self.launcher.num_workers))
-        return -(-count // max(chunks, 1)) or 1
-
     def _planned(self, members: Sequence[Trial], count: int) -> GroupPlan:
         """The plan of a group, though workers may be killed on the way."""
         self.say(f"compiling the program of {count} points")
@@ -272,7 +277,7 @@ class _Head:
             bad = self._is_bad(chunk)
             lanes = min(self.smaller.get(chunk.group, chunk.lanes), chunk.lanes)
             if bad and chunk.lanes == 1:
-                reason = f"its process died {MAX_ATTEMPTS} times"
+                reason = f"its process died {MAX_ATTEMPTS} times with it alone"
                 if self.job.time_limit is not None:
                     reason += f", or took longer than {self.job.time_limit:g} s"
                 self._fail(chunk.trials, "poison", {chunk.trials[0].id: reason}, chunk.rung)
@@ -286,7 +291,8 @@ class _Head:
 
     def _is_bad(self, chunk: Chunk) -> bool:
         """Whether a chunk is not to be run again as it is."""
-        return chunk.id in self.broken or self.store.attempts(chunk.id) >= MAX_ATTEMPTS
+        self.begun[chunk.id] = self.store.attempts(chunk.id)
+        return chunk.id in self.broken or self.begun[chunk.id] >= MAX_ATTEMPTS
 
     def _judge(self, report: Report, chunk: Chunk) -> None:
         """What is to follow from a report; what the store lacks is given out again."""
@@ -314,7 +320,16 @@ class _Head:
                 stacklevel=2,
             )
         elif report.status == "died":
+            self._count_death(report, chunk)
             warnings.warn(f"chunk {chunk.id}: {report.message}; it runs again", stacklevel=2)
+
+    def _count_death(self, report: Report, chunk: Chunk) -> None:
+        """Raise where process after process dies before it begins: no point is to blame for it."""
+        begun = self.store.attempts(chunk.id)
+        self.early = 0 if begun > self.begun.get(chunk.id, 0) else self.early + 1
+        self.begun[chunk.id] = begun
+        if self.early >= MAX_EARLY:
+            raise DeviceError(f"workers die before they begin ({report.message})")
 
     def _fail(
         self, trials: Sequence[Trial], status: str, reasons: Mapping[str, str], rung: int = 0

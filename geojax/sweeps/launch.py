@@ -28,7 +28,7 @@ class Job(NamedTuple):
         folder: of the store, which every worker must see under this name.
         token: of the head.
         checkpoint_seconds: see `carry_out`.
-        time_limit: seconds after which a worker that has not come to the next segment ends itself.
+        time_limit: seconds that a segment may take before the worker ends itself.
     """
 
     sweep: Sweep
@@ -173,7 +173,7 @@ def side_by_side(
         workers: how many threads.
         stop: if it says so, nothing is begun any more.
     """
-    if workers == 1:  # in this thread, where signals arrive
+    if min(workers, len(items)) <= 1:  # in this thread, where signals arrive
         for item in items:
             if stop():
                 return

@@ -51,7 +51,9 @@ class SweepPlan:
     @property
     def seconds(self) -> float:
         """That all chunks take, reckoned from the first segment of one of each program."""
-        return sum(group.seconds or 0.0 for group in self.groups) / self.num_workers
+        longest = [(g.seconds or 0.0) * min(1.0, g.lanes / g.trials) for g in self.groups]
+        total = sum(group.seconds or 0.0 for group in self.groups)
+        return max([total / self.num_workers, *longest])
 
 
 def plan(
@@ -64,7 +66,8 @@ def plan(
 ) -> SweepPlan:
     """Measure what a sweep will take where it is to run, without running it.
 
-    Compiles each program, and runs the first segment of one chunk of it.
+    Compiles each program, and runs the first segment of one point or chunk of it (all of it, where
+    the task has no segments).
 
     Args:
         definition: what to run.
@@ -89,7 +92,7 @@ def plan(
             for members in groups_of(trials).values():
                 say(f"compiling the program of {len(members)} points")
                 found = launcher.plan(job, members[0], len(members), lanes=lanes, timed=True)
-                groups.append(_over_rungs(found, definition))
+                groups.append(_over_rungs(found, definition, launcher.num_workers))
             workers = launcher.num_workers
     finally:
         launcher.close()
@@ -113,15 +116,15 @@ def _job(definition: Sweep, folder: str | Path, launcher: AbstractLauncher) -> I
             yield Job(definition, store.folder, token, 60.0)
 
 
-def _over_rungs(group: GroupPlan, definition: Sweep) -> GroupPlan:
+def _over_rungs(group: GroupPlan, definition: Sweep, workers: int) -> GroupPlan:
     """The chunks and seconds of all rungs, where of each program as many points go on."""
     halving = definition.halving
     if halving is None:
         return group
-    chunks, share, count = 0, 0.0, float(group.trials)
+    chunks, share, count = 0, 0.0, group.trials
     for rung in range(halving.rungs):
         first, last = rung_span(halving, rung, group.segments)
-        chunks += math.ceil(count / group.lanes)
+        chunks += math.ceil(count / group.size(count, workers))
         span = (group.segments if last < 0 else last) - first
         share += count / group.trials * span / group.segments
         count = math.ceil(count / halving.factor)

@@ -11,7 +11,7 @@ import numpy as np
 from geojax._core import checks
 from geojax._core.errors import DeviceError, GeojaxError, InputError
 from geojax.sweeps.execute import Executor, is_of_device
-from geojax.sweeps.trials import Trial, pack
+from geojax.sweeps.trials import Trial
 
 # Share of the memory that lanes may fill.
 MEMORY_SHARE = 0.8
@@ -33,7 +33,7 @@ class GroupPlan:
         segments: of the program.
         num_bytes: that a chunk needs.
         compile_seconds: that compiling took.
-        seconds: that its chunks will take on one worker; None if that was not measured.
+        seconds: that its chunks will take on one worker; None if that was not measured, or raised.
     """
 
     group: str
@@ -45,6 +45,10 @@ class GroupPlan:
     num_bytes: int
     compile_seconds: float
     seconds: float | None = None
+
+    def size(self, count: int, workers: int) -> int:
+        """Trials in a chunk where so many are left: no more than the share of a worker."""
+        return max(1, min(self.lanes, -(-count // workers)))
 
 
 def plan_group(
@@ -67,25 +71,25 @@ def plan_group(
         trial: of the group.
         count: trials in all.
         workers: that share them.
-        memory_share: of the memory of a CPU that is this worker's.
+        memory_share: of the memory of the machine that is this worker's, on a CPU.
         lanes: of a chunk, instead.
-        timed: also run the first segment of one chunk, for an estimate of the time.
+        timed: also run the first segment of one chunk, for an estimate of the time; where lanes go
+            in turn, of one lane.
 
     Raises:
         InputError: the task cannot make its program.
         DeviceError: out of memory, or the device is lost.
     """
     device = executor.device or jax.devices()[0]
-    room = MEMORY_SHARE * available_memory(device)
-    room *= memory_share if device.platform == "cpu" else 1.0
+    room = MEMORY_SHARE * available_memory(device, memory_share)
     try:
         return _plan(
             executor, trial, count, device.platform, -(-count // workers), room, lanes, timed
         )
     except GeojaxError:
         raise
-    except Exception as error:
-        text = " ".join(str(error).split())[:500]
+    except (Exception, SystemExit) as error:  # a task may end its process
+        text = " ".join(str(error).split())[-500:]
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
             raise DeviceError(f"out of memory ({text[:200]}); give fewer lanes") from error
         if is_of_device(error):
@@ -120,8 +124,10 @@ def _plan(
         width = min(width, size)
         compiled = executor.compiled(trial, size, width)
     chunks = -(-count // size)
-    # lanes that are not used cost nothing where they go one after another
-    full = count / size if width == 1 else chunks
+    seconds = _time(executor, trial, size, width) if timed else None
+    if seconds is not None:
+        # lanes that are not used cost nothing where they go in turn
+        seconds *= count if width == 1 else chunks
     return GroupPlan(
         group=trial.group,
         trials=count,
@@ -131,42 +137,52 @@ def _plan(
         segments=executor.program(trial).num_segments,
         num_bytes=compiled.num_bytes,
         compile_seconds=compiled.seconds,
-        seconds=full * _time(executor, trial, size, width) if timed else None,
+        seconds=seconds,
     )
 
 
-def _time(executor: Executor, trial: Trial, lanes: int, width: int) -> float:
-    """Seconds of a chunk, from its first segment."""
-    (chunk,) = pack([trial], lanes, width)
+def _time(executor: Executor, trial: Trial, lanes: int, width: int) -> float | None:
+    """Seconds of a chunk, or of a lane of it where these go in turn, from the first segment.
+
+    None where the point raises: it will be a row that says so.
+    """
     compiled = executor.compiled(trial, lanes, width)
     values, keys = jax.device_put(executor.inputs([trial], lanes), executor.device)
-    common = compiled.shared, np.int32(lanes), values
-    begun = time.perf_counter()
-    state = jax.block_until_ready(compiled.start(*common, keys))
-    seconds = time.perf_counter() - begun
-    count = executor.last(chunk)
-    if count:
-        assert compiled.advance is not None
+    common = compiled.shared, np.int32(1 if width == 1 else lanes), values
+    count = executor.program(trial).num_segments
+
+    def timed(function, *arguments):
         begun = time.perf_counter()
-        state = jax.block_until_ready(compiled.advance(*common, state))
-        seconds += count * (time.perf_counter() - begun)
-    begun = time.perf_counter()
-    jax.block_until_ready(compiled.finish(*common, state))
-    return seconds + time.perf_counter() - begun
+        found = jax.block_until_ready(function(*common, *arguments))
+        return found, time.perf_counter() - begun
+
+    try:
+        state, first = timed(compiled.start, keys)
+        each = 0.0
+        if count:
+            state, each = timed(compiled.advance, state)
+        return first + count * each + timed(compiled.finish, state)[1]
+    except Exception as error:
+        if is_of_device(error) or "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        return None
 
 
-def available_memory(device: Any) -> int:
-    """Bytes that a device can give; on a CPU, no more than the control group of the process has."""
+def available_memory(device: Any, share: float = 1.0) -> float:
+    """Bytes that a device can give.
+
+    On a CPU, a share of what the machine has, but no more than the control group of the process.
+    """
     found = device.memory_stats() if device.platform != "cpu" else None
     if found and "bytes_limit" in found:
-        return found["bytes_limit"] - found.get("bytes_in_use", 0)
+        return float(found["bytes_limit"] - found.get("bytes_in_use", 0))
     try:
         with open("/proc/meminfo") as stream:
             lines = dict(line.split(":") for line in stream)
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         free = checks.installed_memory()
-    return min([free, *_group_memory()])
+    return float(min([free * share, *_group_memory()]))
 
 
 def _group_memory() -> list[int]:

@@ -24,7 +24,7 @@ class Processes(AbstractRemote):
     """
 
     workers: int | None = None
-    _pool: dict[int, "subprocess.Popen[str]"] = field(default_factory=dict, repr=False)
+    _pool: dict[int, "subprocess.Popen[str]"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         if self.workers is None:

@@ -63,7 +63,7 @@ class Ray(AbstractRemote):
             checks.count(self.workers, "workers")
         checks.count(self.cpus_per_worker, "cpus_per_worker")
         gpus = self.gpus_per_worker
-        if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+        if gpus is not None and not (0 <= gpus <= 1 or (float(gpus).is_integer() and gpus > 0)):
             raise InputError(
                 f"gpus_per_worker: {gpus!r} cannot be; give a part of one, or a whole number"
             )

@@ -67,7 +67,10 @@ class Store:
         place = self.folder / DEFINITION
         if place.exists():
             with contextlib.suppress(StorageError):
-                return _differences(self._definition(), sweep.to_dict(), place)
+                found, other = _differences(self._definition(), sweep.to_dict())
+                if other and any(self.parts.glob("part-*")):
+                    raise InputError(f"{place}: is another sweep ({other}); give another folder")
+                return found
         elif self.folder.is_dir() and os.listdir(self.folder) and not self.parts.is_dir():
             raise InputError(f"{self.folder}: holds other files and no sweep; give another folder")
         return []
@@ -81,8 +84,12 @@ class Store:
         place = self.folder / DEFINITION
         if place.exists():
             try:
-                if self._definition() == json.loads(json.dumps(sweep.to_dict())):
+                found, other = _differences(self._definition(), sweep.to_dict())
+                if not found:
                     return
+                if other:  # of which nothing came: it was wrong
+                    for name in (ATTEMPTS, "batches", "states"):
+                        shutil.rmtree(self.folder / name, ignore_errors=True)
             except StorageError as error:
                 self.put_aside(place, error)
         self._write(DEFINITION, sweep.to_dict())
@@ -376,17 +383,11 @@ class Store:
             path.rename(path.with_name(f"{path.name}.forgiven"))
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], place: Path) -> list[str]:
-    """Keys in which two definitions differ.
-
-    Raises:
-        InputError: they are not of one sweep: what a row means is another.
-    """
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], str]:
+    """Keys in which two definitions differ, and how where what a row means is another."""
+    new = json.loads(json.dumps(new))
     differs = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     for key in ("task", "x64", "seed", "halving", "objective", "maximise"):
         if key in differs:
-            raise InputError(
-                f"{place}: is another sweep ({key}: {old.get(key)!r} there, {new.get(key)!r} "
-                "here); give another folder"
-            )
-    return differs
+            return differs, f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
+    return differs, ""

@@ -63,7 +63,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = ", ".join(f'unnest(?::{kind}[]) AS "{name}"' for name, kind in kinds.items())
     values = [[_cell(row.get(name), kinds[name]) for row in rows] for name in names]
     with cursor() as connection:
-        copy(connection, f"(SELECT {columns})", path, values)
+        copy(connection, f"(SELECT {columns})", path, values=values)
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def _database() -> Any:
     return import_duckdb().connect(":memory:", config={"threads": 1})
 
 
-def copy(connection: Any, table: str, path: Path, values: Sequence[Any] = ()) -> None:
+def copy(connection: Any, table: str, path: Path, *, values: Sequence[Any] = ()) -> None:
     """Write a table, or what a query in brackets gives, to a Parquet file.
 
     Args:
@@ -92,7 +92,7 @@ def copy(connection: Any, table: str, path: Path, values: Sequence[Any] = ()) ->
     """
     try:
         connection.execute(f"COPY {table} TO {quoted(path)} (FORMAT parquet)", values)
-    except import_duckdb().Error as error:
+    except import_duckdb().IOException as error:
         raise StorageError(f"{path.parent}: cannot be written ({error}); free space") from error
 
 
@@ -108,7 +108,7 @@ def _kind(values: Iterable[Any]) -> str:
     if not values:
         return "DOUBLE"
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return "BIGINT"
+        return "BIGINT" if all(abs(value) < 2**63 for value in values) else "VARCHAR"
     if all(isinstance(value, int | float) for value in values):
         return "DOUBLE"
     return "VARCHAR"

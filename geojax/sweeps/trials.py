@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from geojax._core.errors import InputError
+from geojax._core.errors import GeojaxError, InputError
 from geojax._core.roles import Role
 from geojax.io.files import sha256
 from geojax.sweeps.definition import Sweep, identity_of
@@ -93,7 +93,7 @@ def trial_of(sweep: Sweep, point: Mapping[str, Any]) -> Trial:
     task = sweep.task
     given = {**sweep.fixed, **point}
     if "seed" in task.hints() and "seed" not in given:
-        given["seed"] = int(_digest([sweep.seed, given])[:8], 16)
+        given["seed"] = int(_digest([sweep.seed, given])[:8], 16) & 0x7FFFFFFF  # fits into int32
     own = identity_of(task)
     identity = [own, sweep.x64, sweep.seed]
     try:
@@ -105,9 +105,13 @@ def trial_of(sweep: Sweep, point: Mapping[str, Any]) -> Trial:
         group = _digest([own, static, task.variant(config), sweep.x64])[:12]
         name = _digest([*identity, values, task.fingerprint(config)])[:32]
         return Trial(name, values, group)
-    except (ValueError, TypeError, ArithmeticError) as error:  # an InputError is a ValueError
+    except (Exception, SystemExit) as error:  # whatever a constructor raises
+        if isinstance(error, GeojaxError) and not isinstance(error, InputError):
+            raise
+        plain = isinstance(error, ValueError | TypeError | ArithmeticError)
+        why = str(error) if plain else f"{type(error).__name__}: {error}"
         values = {field: given.get(field) for field in task.hints() if field in given}
-        return Trial(_digest([*identity, values, str(error)])[:32], values, "", str(error))
+        return Trial(_digest([*identity, values, why])[:32], values, "", why)
 
 
 def trials_of(sweep: Sweep, points: Iterable[Mapping[str, Any]] | None = None) -> list[Trial]:

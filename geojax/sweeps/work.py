@@ -54,6 +54,7 @@ def carry_out(
     *,
     stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 60.0,
+    beat: Callable[[int], object] = lambda segments: None,
 ) -> Report:
     """Run a chunk, from where it stands, and store its rows.
 
@@ -63,6 +64,7 @@ def carry_out(
         token: of the head that gave it out.
         stop: asked after each segment; if it says so, the chunk is saved and left.
         checkpoint_seconds: at most so much work is lost where a process is killed.
+        beat: see `Executor.run`.
 
     Raises:
         DeviceError: the device fails, and would with any other chunk.
@@ -80,7 +82,7 @@ def carry_out(
                 store.forgive(chunk.id, attempt)
                 saved = time.monotonic()
 
-        rows, state = executor.run(chunk, state=state, done=done, stop=stop, save=save)
+        rows, state = executor.run(chunk, state=state, done=done, stop=stop, save=save, beat=beat)
         if chunk.segments[1] >= 0:
             _save(store.folder / STATES / chunk.id, state, chunk.segments[1], chunk)
         common = {**provenance(), **_device(executor), "x64": executor.sweep.x64}
@@ -100,7 +102,7 @@ def carry_out(
         return Report(chunk.id, "superseded", "another head has taken over")
     except StorageError as error:
         return Report(chunk.id, "storage", str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a task may end its process
         text = " ".join(str(error).split())
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
             return Report(chunk.id, "memory", text[:200])
@@ -111,7 +113,8 @@ def carry_out(
                 f"the device fails ({text[:200]}); the same command goes on in a new process"
             ) from error
         name = "" if isinstance(error, GeojaxError) else f"{type(error).__name__}: "
-        return Report(chunk.id, "error", f"{name}{text[:500]}")
+        # what was raised in a callback stands at the end of it
+        return Report(chunk.id, "error", f"{name}{text[-500:]}")
     finally:
         # a process that is killed does not come by here: such attempts alone are counted
         if attempt:

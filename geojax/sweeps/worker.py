@@ -21,6 +21,8 @@ from geojax.sweeps.store import Store
 from geojax.sweeps.trials import Chunk, Trial, trial_of
 from geojax.sweeps.work import carry_out
 
+# Seconds that a limit may have; the system takes no longer ones.
+LONGEST = 1e9
 # folder -> what this process has compiled for the sweep in it
 _EXECUTORS: dict[tuple[str, str], Executor] = {}
 
@@ -73,19 +75,23 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
                 "sweep was begun with; undo the change, or start it anew in another folder"
             }
 
-    def stop() -> bool:
-        _watch(order["time_limit"])
-        return store.is_stopped(token)
+    def beat(segments: int) -> None:
+        """End this process, with its stacks on standard error, unless this is called in time."""
+        if order["time_limit"] is not None:
+            # a thread of the interpreter would wait for a program that hangs
+            seconds = min(order["time_limit"] * segments, LONGEST)
+            faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
-    _watch(order["time_limit"])
+    beat(1)
     try:
         report = carry_out(
             chunk,
             executor,
             store,
             token,
-            stop=stop,
+            stop=lambda: store.is_stopped(token),
             checkpoint_seconds=order["checkpoint_seconds"],
+            beat=beat,
         )
     except DeviceError as error:
         # what follows in this process would fail, too
@@ -95,13 +101,6 @@ def run_order(order: Mapping[str, Any]) -> dict[str, Any]:
     finally:
         faulthandler.cancel_dump_traceback_later()
     return report._asdict()
-
-
-def _watch(seconds: float | None) -> None:
-    """End this process, with its stacks on standard error, unless this is called again in time."""
-    if seconds is not None:
-        # a thread of the interpreter would wait for a program that hangs
-        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
 
 def run_aside(order: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from geojax.sweeps import (
     Results,
     Static,
     Sweep,
+    SweepPlan,
     plan,
     planning,
     sweep,
     trials as trials_module,
     work,
 )
-from geojax.sweeps.execute import Executor
+from geojax.sweeps.execute import Executor, Stopped
 from geojax.sweeps.store import Store
 from geojax.sweeps.trials import Chunk, groups_of, pack, trials_of
 from tests.sweeps.throws import Throw, distance, throw, walk
@@ -397,6 +398,16 @@ class TestMemory:
         assert "one lane needs more memory" in results.failures()[0]["reason"]
 
 
+def together(folder):
+    """All rows of a store in one part."""
+    store = Store(folder)
+    rows = store.table()
+    with store.head() as token:
+        for path in (folder / "parts").glob("part-*"):
+            path.unlink()
+        store.commit("together", rows, token)
+
+
 class TestDevice:
     def test_one_that_fails_ends_the_process_and_counts(self, tmp_path, monkeypatch):
         def lost(self, chunk, **options):
@@ -446,18 +457,45 @@ class TestRetry:
         }
         assert len(list((folder / "replaced").iterdir())) == 1
 
-    def test_other_rows_of_a_part_are_kept(self, failed, definition, monkeypatch):
+    def test_other_rows_of_a_part_are_kept(self, failed, definition):
         folder, before = failed
-        store = Store(folder)
-        rows = store.table()
-        with store.head() as token:
-            for path in (folder / "parts").glob("part-*"):
-                path.unlink()
-            store.commit("together", rows, token)
+        together(folder)
         results = sweep(definition, folder, lanes=2, retry=("failed", "refused"))
         assert results.status()["by_status"] == {"ok": 5}
         kept = {row["trial"]: row for row in results.table() if row["trial"] in before}
         assert kept == before
+
+    def test_rows_of_other_definitions_stay(self, failed, definition):
+        folder, _ = failed
+        fewer = dataclasses.replace(definition, axes={"seed": [0, 1, 3]})
+        assert sweep(fewer, folder, retry=["failed"]).status()["orphans"] == 2
+        assert not (folder / "replaced").exists()
+
+    def test_one_that_was_cut_off_is_brought_to_an_end(self, failed, definition):
+        folder, _ = failed
+        together(folder)
+        (old,) = (folder / "parts").glob("part-together-*")
+        content = old.read_bytes()
+        sweep(definition, folder, lanes=2, retry=["failed"])
+        # as if killed before the old part was taken away
+        old.write_bytes(content)
+        sweep(definition, folder, lanes=2)
+        names = [path.name for path in (folder / "parts").glob("part-*")]
+        assert len(names) == 2
+        assert old.name not in names
+
+    def test_deaths_of_before_count_no_more(self, tmp_path, definition):
+        trials = trials_of(definition)
+        store = Store(tmp_path)
+        with store.head() as token:
+            store.create(definition)
+            chunk = pack(trials[:1], 1, 1)[0].id
+            for _ in range(3):
+                store.begin(chunk)
+            row = {**work.provenance(), "trial": trials[0].id, "rung": 0, "status": "poison"}
+            store.commit("dead", [{**row, "reason": "it died"}], token)
+        results = sweep(definition, tmp_path, lanes=1, retry=["poison"])
+        assert results.status()["by_status"] == {"ok": 5}
 
     def test_a_status_that_cannot_be(self, tmp_path, definition):
         for wrong in ("failed", ["ok"]):
@@ -487,8 +525,20 @@ class TestPlan:
         with pytest.raises(InputError, match="not known before"):
             plan(Sweep(task=throw, axes={"angle": Range(0.0, 1.0)}, proposals=Proposals()))
 
+    def test_the_longest_chunk_is_not_shared(self):
+        group = planning.GroupPlan("g", 3, 3, 1, 1, 1, 8, 1.0, 12.0)
+        assert SweepPlan(3, (), (group,), 2).seconds == 12.0
+        assert SweepPlan(12, (), (dataclasses.replace(group, trials=12),), 2).seconds == 6.0
+        assert [group.size(count, 2) for count in (0, 1, 3, 4, 9)] == [1, 1, 2, 2, 3]
+
+    def test_a_point_that_raises_is_timed_as_none(self):
+        definition = Sweep(task=raising, axes={"seed": Range(0, 1)})
+        assert plan(definition).groups[0].seconds is None
+
     def test_memory_is_no_more_than_that_of_the_control_group(self, monkeypatch):
         assert planning.available_memory(jax.devices()[0]) > 0
+        half = planning.available_memory(jax.devices()[0], 0.5)
+        assert half < 0.9 * planning.available_memory(jax.devices()[0])
         monkeypatch.setattr(planning, "_group_memory", lambda: [12345])
         assert planning.available_memory(jax.devices()[0]) == 12345
 
@@ -502,6 +552,93 @@ def test_lanes_that_are_not_used_cost_nothing():
     for leaf in jax.tree.leaves(state):
         data = np.asarray(leaf if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else 0)
         assert not data[3:].any() if data.ndim else True
+
+
+def test_what_each_part_of_the_work_may_take_is_told():
+    definition = Sweep(task=walk, axes={"step": [1.0, 2.0]}, fixed={"length": 3})
+    trials, beats = trials_of(definition), []
+    (chunk,) = pack(trials, 2, 1, alone={trials[0].id})
+    Executor(definition).run(chunk, beat=beats.append)
+    # segments, the end, one point alone with its compilation, and the rows
+    assert beats == [1, 1, 1, 1, 6, 1]
+
+
+class TestStrangers:
+    """Launchers and heads that are not as they should be."""
+
+    def test_a_sweep_that_is_taken_away_is_no_sweep_that_is_done(self, tmp_path):
+        class Taken(InProcess):
+            def plan(self, *arguments, **options):
+                raise Stopped
+
+        with pytest.raises(StorageError, match="taken the sweep over"):
+            sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path, launcher=Taken())
+
+    @pytest.mark.filterwarnings("ignore:chunk .* runs again")
+    def test_workers_that_never_begin(self, tmp_path):
+        class Dying(InProcess):
+            def run(self, job, chunks, stop):
+                return (work.Report(chunk.id, "died", "it fell") for chunk in chunks)
+
+        with pytest.raises(DeviceError, match="before they begin"):
+            sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path, launcher=Dying())
+
+
+class TestMending:
+    def test_a_definition_that_gave_nothing_can_be_mended(self, tmp_path):
+        wrong = Sweep(task=throw, axes={"power": [1, 2]}, objective="height", maximise=True)
+        with pytest.raises(InputError, match="no metric"):
+            sweep(wrong, tmp_path)
+        right = dataclasses.replace(wrong, objective="noise")
+        assert sweep(right, tmp_path).status()["by_status"] == {"ok": 2}
+        with pytest.raises(InputError, match="another sweep"):
+            sweep(dataclasses.replace(wrong, objective="log_reach"), tmp_path)
+
+
+def strange(config, key):
+    if config.power == 2:
+        sys.exit(7)
+    return {"x": config.angle, **({'a"b': config.angle} if config.power == 3 else {})}
+
+
+def fail(config, key):
+    def refuse(x):
+        raise RuntimeError("no good")
+
+    like = jax.ShapeDtypeStruct((), config.angle.dtype)
+    return {"x": jax.pure_callback(refuse, like, config.angle)}
+
+
+raising = FunctionTask(function=fail, config=Throw, objective="x")
+
+
+class TestPointsThatGoWrong:
+    def test_seeds_that_are_drawn_fit(self):
+        trials = trials_of(Sweep(task=throw, axes={"angle": Range(0.0, 1.0, num=16)}))
+        assert all(0 <= trial.values["seed"] < 2**31 for trial in trials)
+
+    def test_the_end_of_what_a_callback_says(self, tmp_path):
+        results = sweep(Sweep(task=raising, axes={"seed": Range(0, 1)}), tmp_path)
+        assert all("no good" in row["reason"] for row in results.failures())
+        assert results.status()["by_status"] == {"failed": 2}
+
+    def test_one_that_ends_its_process(self, tmp_path):
+        task = FunctionTask(function=strange, config=Throw, objective="x")
+        results = sweep(Sweep(task=task, axes={"power": [1, 2, 10**20]}), tmp_path / "exit")
+        assert results.status()["by_status"] == {"failed": 1, "ok": 2}
+        with pytest.raises(InputError, match="no name of a column"):
+            sweep(Sweep(task=task, axes={"power": [3, 4]}), tmp_path / "name")
+
+    def test_a_constructor_that_raises_anything(self, tmp_path):
+        @dataclasses.dataclass(frozen=True)
+        class Picky(Throw):
+            def __post_init__(self):
+                {1: "one"}[self.power]
+
+        task = FunctionTask(function=distance, config=Picky, objective="log_reach")
+        results = sweep(Sweep(task=task, axes={"power": [1, 2]}), tmp_path)
+        assert results.status()["by_status"] == {"ok": 1, "refused": 1}
+        assert results.failures()[0]["reason"] == "KeyError: 2"
 
 
 def test_only_processes_can_be_ended(tmp_path):
