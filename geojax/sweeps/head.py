@@ -179,7 +179,7 @@ class _Head:
         self.plans: dict[str, GroupPlan] = {}
         self.smaller: dict[str, int] = {}
         self.broken: set[str] = set()
-        # chunk -> attempts that have died so far; deaths in a row that are none of these
+        # chunk -> how often it had been begun; deaths in a row before it was begun once more
         self.begun: dict[str, int] = {}
         self.early = 0
         self._counts: Counter[str] = Counter()
@@ -222,6 +222,7 @@ class _Head:
             chunks += packed(rest)
         chunks = self._apart(chunks)
         known = {chunk.id: chunk for chunk in chunks}
+        self.begun = {name: self.store.begun(name) for name in known}
         if self.stopped():  # while the token was renewed
             return False
         reports = self.launcher.run(self.job, chunks, lambda: bool(self.stopped()))
@@ -291,8 +292,7 @@ class _Head:
 
     def _is_bad(self, chunk: Chunk) -> bool:
         """Whether a chunk is not to be run again as it is."""
-        self.begun[chunk.id] = self.store.attempts(chunk.id)
-        return chunk.id in self.broken or self.begun[chunk.id] >= MAX_ATTEMPTS
+        return chunk.id in self.broken or self.store.attempts(chunk.id) >= MAX_ATTEMPTS
 
     def _judge(self, report: Report, chunk: Chunk) -> None:
         """What is to follow from a report; what the store lacks is given out again."""
@@ -325,9 +325,8 @@ class _Head:
 
     def _count_death(self, report: Report, chunk: Chunk) -> None:
         """Raise where process after process dies before it begins: no point is to blame for it."""
-        begun = self.store.attempts(chunk.id)
-        self.early = 0 if begun > self.begun.get(chunk.id, 0) else self.early + 1
-        self.begun[chunk.id] = begun
+        begun = self.store.begun(chunk.id)
+        self.early = 0 if begun > self.begun[chunk.id] else self.early + 1
         if self.early >= MAX_EARLY:
             raise DeviceError(f"workers die before they begin ({report.message})")
 

@@ -372,6 +372,10 @@ class Store:
                 except FileExistsError:
                     continue
 
+    def begun(self, chunk: str) -> int:
+        """How often a chunk has been begun at all."""
+        return sum(1 for _ in (self.folder / ATTEMPTS / chunk).glob("*"))
+
     def attempts(self, chunk: str) -> int:
         """How often a chunk has been begun by a process that then died."""
         return sum(1 for _ in (self.folder / ATTEMPTS / chunk).glob("*[0-9]"))

@@ -23,6 +23,7 @@ from geojax.sweeps import (
     Static,
     Sweep,
     SweepPlan,
+    head,
     plan,
     planning,
     sweep,
@@ -582,6 +583,24 @@ class TestStrangers:
 
         with pytest.raises(DeviceError, match="before they begin"):
             sweep(Sweep(task=throw, axes={"power": [1, 2]}), tmp_path, launcher=Dying())
+
+    @pytest.mark.filterwarnings("ignore:chunk .* runs again")
+    def test_workers_that_die_after_a_checkpoint_have_begun(self, tmp_path):
+        rounds = []
+
+        class Harried(InProcess):
+            def run(self, job, chunks, stop):
+                rounds.append(len(chunks))
+                if len(rounds) > 2 * head.MAX_EARLY:
+                    yield from super().run(job, chunks, stop)
+                    return
+                store = Store(job.folder)
+                for chunk in chunks:
+                    store.forgive(chunk.id, store.begin(chunk.id))
+                    yield work.Report(chunk.id, "died", "it was killed")
+
+        results = sweep(Sweep(task=throw, axes={"seed": [0, 1]}), tmp_path, launcher=Harried())
+        assert results.status()["by_status"] == {"ok": 2}
 
 
 class TestMending:
