@@ -61,6 +61,7 @@ class TestRoughKernels:
             self.verbs(Laplace(1.0))[verb]()
         assert len(caught) == 1
 
+    @pytest.mark.slow
     def test_smooth_kernels_are_silent(self):
         for kernel in (Gaussian(1.0), Matern32(1.0)):
             assert told(self.verbs(kernel)["shoot"]) == []

@@ -87,7 +87,7 @@ def test_jacobi_field_is_the_derivative_of_shoot(name):
     assert relative_error(field, difference) < 1e-8
 
 
-@every("gaussian-2d", "multiscale-3d", "su4-penalty", "so3-inertia", "gl3-locality")
+@every("gaussian-2d", "multiscale-3d", "su4-penalty", "so3-inertia")
 def test_gradients_of_shoot(name):
     geometry = space(name)
     probe = geometry.covector(4, 1.0)

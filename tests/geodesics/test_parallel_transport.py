@@ -122,6 +122,7 @@ class TestLandmarks:
             ladder = parallel_transport(*where, num_rungs=2, num_steps=8)[1][-1]
             assert relative_error(ladder, truth) < 1e-3
 
+    @pytest.mark.slow
     def test_ladder_at_rest(self):
         """Along a geodesic that stays where it is, nothing changes."""
         where = self.metric, self.action, self.state, jnp.zeros((2, 1))

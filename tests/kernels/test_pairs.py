@@ -85,7 +85,12 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS)
+SLOW = "forward over reverse"  # two other orders are second derivatives as well
+
+
+@pytest.mark.parametrize(
+    "order", [pytest.param(o, marks=pytest.mark.slow) if o == SLOW else o for o in ORDERS]
+)
 @pytest.mark.parametrize("name", LOSSES)
 def test_derivatives_of_every_order(name, order, tiled):
     function, arguments = LOSSES[name]

@@ -53,7 +53,12 @@ def pair(world: np.ndarray):
 
 
 @pytest.mark.parametrize(
-    ("degrees", "shift"), [(52.0, (0.0, 0.0)), (-50.0, (3.0, -4.0)), (50.0, (300.0, -200.0))]
+    ("degrees", "shift"),
+    [
+        pytest.param(52.0, (0.0, 0.0), marks=pytest.mark.slow),
+        (-50.0, (3.0, -4.0)),
+        (50.0, (300.0, -200.0)),
+    ],
 )
 def test_large_turns_and_shifts_are_found(degrees, shift):
     """A search from the worlds as they are, or from shifts alone, ends elsewhere."""
@@ -67,6 +72,7 @@ def test_large_turns_and_shifts_are_found(degrees, shift):
     np.testing.assert_allclose(found[:2, :2] @ found[:2, :2].T, np.eye(2), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_turned_volume_is_found():
     """About two axes at once."""
     grid = (20, 22, 18)

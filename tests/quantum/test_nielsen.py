@@ -281,6 +281,7 @@ class TestBadInput:
         with pytest.raises(InputError, match="momentum"):
             conjugate_points(PauliPenalty(1), jnp.ones(4))
 
+    @pytest.mark.slow
     def test_an_unreachable_target(self):
         """Two qubits whose strings of weight two are forbidden make no CNOT."""
         metric = PauliPenalty(2, [1.0, np.inf])

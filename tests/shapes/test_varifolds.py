@@ -182,6 +182,7 @@ class TestDerivatives:
             np.testing.assert_allclose(jnp.sum(gradient * direction), numeric, rtol=1e-7)
             assert abs(float(jnp.sum(-gradient * direction) / numeric) - 1) > 1
 
+    @pytest.mark.slow
     def test_second_derivative_and_options(self):
         source, target = PAIRS["surfaces"]
         direction = jnp.asarray(np.random.default_rng(4).normal(size=source.vertices.shape))
