@@ -1,8 +1,8 @@
 """`geojax sweep`: plan, run and look at many points of a task."""
 
 import dataclasses
-import tempfile
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ from geojax._core.errors import InputError, NumericalError
 from geojax.cli.naming import named_options
 from geojax.cli.run import Run, clean, versions
 from geojax.cli.sweep_options import Sweep
-from geojax.io.files import storage_errors
 
 # Reasons for failed points that are printed.
 REASONS = 5
@@ -97,13 +96,15 @@ def precise(x64: bool) -> None:
 def plan(options: Sweep, run: Run) -> dict[str, Any]:
     """Say what a sweep will take."""
     from geojax import sweeps
+    from geojax.sweeps.outlook import scratch
 
     definition = definition_of(options)
     beside = Path(options.out or options.place).parent
     if not beside.is_dir():
         raise InputError(f"{beside}: no such folder; make it first")
-    with storage_errors(beside), tempfile.TemporaryDirectory(prefix=".plan-", dir=beside) as place:
-        launcher = launcher_of(options, Path(place))
+    # a local one writes nothing, so it can be made where nothing can be written
+    with nullcontext(beside) if options.launcher == "local" else scratch(beside) as place:
+        launcher = launcher_of(options, place)
         found = sweeps.plan(
             definition, place, launcher=launcher, lanes=options.lanes, progress=run.progress
         )

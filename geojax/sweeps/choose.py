@@ -11,10 +11,8 @@ from geojax.io import files
 from geojax.sweeps.definition import Halving, Sweep
 from geojax.sweeps.execute import WrongDefinition
 from geojax.sweeps.space import Range, bare
-from geojax.sweeps.store import Store
+from geojax.sweeps.store import BATCHES, Store
 from geojax.sweeps.trials import Trial, trial_of, trials_of
-
-BATCHES = "batches"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from geojax.sweeps.launch import AbstractLauncher, Died, InProcess, Job
 from geojax.sweeps.planning import GroupPlan
 from geojax.sweeps.results import Results
 from geojax.sweeps.retry import RETRIED, drop_rows, finish
-from geojax.sweeps.store import Store
+from geojax.sweeps.store import STATES, Store
 from geojax.sweeps.tables import import_duckdb
 from geojax.sweeps.trials import (
     MAX_ATTEMPTS,
@@ -33,7 +33,7 @@ from geojax.sweeps.trials import (
     split,
     trials_of,
 )
-from geojax.sweeps.work import STATES, Report, field_columns, provenance
+from geojax.sweeps.work import Report, field_columns, provenance
 
 # Workers that die so often in a row before they begin a chunk would do so forever.
 MAX_EARLY = 10

@@ -106,14 +106,24 @@ def _job(definition: Sweep, folder: str | Path, launcher: AbstractLauncher) -> I
     if not launcher.separate:
         yield Job(definition, Path(folder), "", 60.0)
         return
-    with (
-        files.storage_errors(folder),
-        tempfile.TemporaryDirectory(prefix=".plan-", dir=folder) as place,
-    ):
-        store = Store(Path(place) / "sweep")
+    with scratch(folder) as place:
+        store = Store(place / "sweep")
         with store.head() as token:
             store.create(definition)
             yield Job(definition, store.folder, token, 60.0)
+
+
+@contextlib.contextmanager
+def scratch(folder: str | Path) -> Iterator[Path]:
+    """A folder within one that workers see, as long as a plan is made.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with files.storage_errors(folder):
+        made = tempfile.TemporaryDirectory(prefix=".plan-", dir=folder)
+    with made as place:
+        yield Path(place)
 
 
 def _over_rungs(group: GroupPlan, definition: Sweep, workers: int) -> GroupPlan:

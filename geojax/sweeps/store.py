@@ -24,6 +24,7 @@ from geojax.sweeps.tables import draft, import_duckdb, quoted, write_table
 
 DEFINITION, HEAD = "sweep.json", "head.json"
 PARTS, CHECKPOINTS, ATTEMPTS, DAMAGED = "parts", "checkpoints", "attempts", "damaged"
+STATES, BATCHES = "states", "batches"
 FORMAT = 1
 # A part is far below this; a disk with less is as good as full.
 LEAST_FREE_BYTES = 16 << 20
@@ -88,7 +89,7 @@ class Store:
                 if not found:
                     return
                 if other:  # of which nothing came: it was wrong
-                    for name in (ATTEMPTS, "batches", "states"):
+                    for name in (ATTEMPTS, BATCHES, STATES):
                         shutil.rmtree(self.folder / name, ignore_errors=True)
             except StorageError as error:
                 self.put_aside(place, error)

@@ -22,11 +22,10 @@ from geojax import io
 from geojax._core.errors import DeviceError, GeojaxError, InputError, StorageError
 from geojax.io.files import MANIFEST, sha256, storage_errors
 from geojax.sweeps.execute import Executor, Stopped, is_of_device
-from geojax.sweeps.store import CHECKPOINTS, Store, Superseded
+from geojax.sweeps.store import CHECKPOINTS, STATES, Store, Superseded
 from geojax.sweeps.trials import Chunk, Trial
 
 KIND, VERSION, NAME = "lanes", 1, "state"
-STATES = "states"
 # How many checkpoints of a chunk are kept: the newest, and one to fall back on.
 _KEPT = 2
 

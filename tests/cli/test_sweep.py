@@ -6,9 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import typing
 from pathlib import Path
 
 import pytest
+
+from geojax.cli.sweep_options import Retried
+from geojax.sweeps.retry import RETRIED
 
 TASKS = str(Path(__file__).parents[2])
 DEFINITION = """
@@ -109,6 +113,10 @@ def test_what_is_wrong_is_said_before_anything_runs(sweep, tmp_path, arguments, 
     assert text in outcome.err
     assert not (tmp_path / "throw/parts").exists()
     assert os.listdir(tmp_path / "full") == ["notes.txt"]
+
+
+def test_what_can_run_again_is_said_alike():
+    assert typing.get_args(Retried) == RETRIED
 
 
 def test_no_sound_point_is_a_numerical_failure(sweep, tmp_path):
